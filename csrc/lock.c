@@ -1,0 +1,259 @@
+/* lock.c: see lock.h. */
+#include "lock.h"
+
+#include <string.h>
+
+/* A wait lasts at most this long before the owner is looked at again: a death is noticed within it, and a wake-up that
+   was given to a process killed on its way is not missed for longer. */
+#define FIRST_LOOK_NS 20000000u
+#define LAST_LOOK_NS 500000000u
+#define SPINS 200
+
+static uint64_t next_look(uint64_t *step_ns, uint64_t deadline_ns) {
+    uint64_t look = psn_clock_ns() + *step_ns;
+    *step_ns = *step_ns * 2 > LAST_LOOK_NS ? LAST_LOOK_NS : *step_ns * 2;
+    return look < deadline_ns ? look : deadline_ns;
+}
+
+void psn_lock_init(struct psn_lock *lock, bool recursive) {
+    memset(lock, 0, sizeof *lock);
+    lock->recursive = recursive;
+}
+
+bool psn_lock_is_mine(struct psn_arena *arena, struct psn_lock *lock) {
+    return load_relaxed(&lock->owner) == arena->identity && load_relaxed(&lock->thread) == psn_thread_id();
+}
+
+static bool try_acquire(struct psn_arena *arena, struct psn_lock *lock) {
+    uint32_t owner = 0;
+    /* pairs with: psn_lock_release() swap.  What the last owner wrote is seen. */
+    if (!cas32_acquire(&lock->owner, &owner, arena->identity))
+        return false;
+    store_relaxed(&lock->thread, psn_thread_id());
+    lock->depth = 1;
+    return true;
+}
+
+/* The owner was killed: free the lock; true for the one caller that is to be told. */
+static bool free_dead(struct psn_arena *arena, struct psn_lock *lock, uint32_t owner, uint32_t *dead_pid) {
+    if (owner == PSN_LOCK_DEAD)
+        *dead_pid = load_relaxed(&lock->dead_pid);
+    else if (!psn_identity_has_died(arena, owner, dead_pid))
+        return false;
+    /* Take it over and let it go: only the owner may write `thread`, and a new owner may be here already. */
+    if (!cas32_seq_cst(&lock->owner, &owner, arena->identity))
+        return false;
+    store_relaxed(&lock->thread, 0);
+    owner = arena->identity;
+    cas32_seq_cst(&lock->owner, &owner, 0);
+    return true;
+}
+
+psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint64_t deadline_ns, uint32_t *dead_pid) {
+    if (try_acquire(arena, lock))
+        return PSN_OK;
+    if (lock->recursive && psn_lock_is_mine(arena, lock)) {
+        lock->depth++;
+        return PSN_OK;
+    }
+    uint32_t owner = load_relaxed(&lock->owner);
+    if (owner == PSN_LOCK_DEAD && free_dead(arena, lock, owner, dead_pid)) {
+        psn_wake_one(&lock->released);
+        return PSN_OWNER_DIED;
+    }
+    if (deadline_ns == 0)
+        return try_acquire(arena, lock) ? PSN_OK : PSN_TIMED_OUT;
+    for (int i = 0; i < SPINS; i++) {
+        if (load_relaxed(&lock->owner) == 0 && try_acquire(arena, lock))
+            return PSN_OK;
+        cpu_pause();
+    }
+    for (uint64_t step_ns = FIRST_LOOK_NS;;) {
+        uint32_t ticket = psn_wait_prepare(&lock->released);
+        if (try_acquire(arena, lock))
+            return PSN_OK;
+        psn_status status = psn_wait_commit(&lock->released, ticket, next_look(&step_ns, deadline_ns));
+        if (try_acquire(arena, lock))
+            return PSN_OK;
+        if (status == PSN_INTERRUPTED)
+            return status;
+        owner = load_relaxed(&lock->owner);
+        if (owner && (status == PSN_TIMED_OUT || owner == PSN_LOCK_DEAD) && free_dead(arena, lock, owner, dead_pid)) {
+            psn_wake_one(&lock->released);
+            return PSN_OWNER_DIED;
+        }
+        if (status == PSN_TIMED_OUT && psn_clock_ns() >= deadline_ns)
+            return PSN_TIMED_OUT;
+    }
+}
+
+psn_status psn_lock_release(struct psn_arena *arena, struct psn_lock *lock) {
+    uint32_t owner = load_relaxed(&lock->owner);
+    if (lock->recursive) {
+        if (!psn_lock_is_mine(arena, lock))
+            return PSN_NOT_OWNER;
+        if (lock->depth > 1) {
+            lock->depth--;
+            return PSN_OK;
+        }
+    } else if (owner == 0 || owner == PSN_LOCK_DEAD) {
+        return PSN_NOT_HELD;
+    }
+    store_relaxed(&lock->thread, 0);
+    /* pairs with: try_acquire(). */
+    if (swap_seq_cst(&lock->owner, 0) == 0)
+        return PSN_NOT_HELD;
+    psn_wake_one(&lock->released);
+    return PSN_OK;
+}
+
+/* ---- semaphore ---- */
+
+psn_status psn_semaphore_init(struct psn_semaphore *semaphore, uint32_t value, uint32_t limit) {
+    memset(semaphore, 0, sizeof *semaphore);
+    store_relaxed(&semaphore->value, value);
+    semaphore->initial = value;
+    semaphore->permits = value;
+    semaphore->limit = limit;
+    return psn_mutex_init(&semaphore->mutex);
+}
+
+static uint32_t taken_of(struct psn_semaphore *semaphore) {
+    uint32_t taken = semaphore->untracked;
+    for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++)
+        taken += semaphore->holders[i].taken;
+    return taken;
+}
+
+static void lock_semaphore(struct psn_semaphore *semaphore) {
+    if (psn_mutex_lock(&semaphore->mutex) == PSN_OWNER_DIED) {
+        /* A change commits by its store to one of the counts or to `permits`; `value` follows from them. */
+        store_relaxed(&semaphore->value, semaphore->permits - taken_of(semaphore));
+        psn_mutex_repaired(&semaphore->mutex);
+    }
+}
+
+static void note(struct psn_semaphore *semaphore, uint32_t identity, bool taken) {
+    int place = -1;
+    for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++) {
+        if (semaphore->holders[i].identity == identity && semaphore->holders[i].taken) {
+            place = i;
+            break;
+        }
+        if (!semaphore->holders[i].taken && place < 0)
+            place = i;
+    }
+    if (taken) {
+        if (place < 0) {
+            semaphore->untracked++;
+        } else {
+            semaphore->holders[place].identity = identity;
+            semaphore->holders[place].taken++;
+        }
+    } else if (place >= 0 && semaphore->holders[place].identity == identity && semaphore->holders[place].taken) {
+        semaphore->holders[place].taken--;
+    } else if (semaphore->untracked) {
+        semaphore->untracked--;
+    } else {
+        semaphore->permits++; /* a signal: what was taken before, if anything, was another's */
+    }
+}
+
+static bool reclaim(struct psn_semaphore *semaphore, uint32_t identity, uint32_t pid) {
+    if (semaphore->permits != semaphore->initial)
+        return false; /* a signal, no resource */
+    for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++) {
+        if (semaphore->holders[i].identity == identity && semaphore->holders[i].taken) {
+            semaphore->has_died = pid;
+            semaphore->holders[i].taken = 0; /* commit */
+            store_relaxed(&semaphore->value, semaphore->permits - taken_of(semaphore));
+            return true;
+        }
+    }
+    return false;
+}
+
+psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *semaphore, uint64_t deadline_ns,
+                                 uint32_t *dead_pid) {
+    uint32_t ticket = 0;
+    bool is_counted = false; /* as a waiter: only once there was nothing to take, or each release would make a system call */
+    for (uint64_t step_ns = FIRST_LOOK_NS;;) {
+        lock_semaphore(semaphore);
+        if (semaphore->has_died) {
+            *dead_pid = semaphore->has_died;
+            semaphore->has_died = 0;
+            psn_mutex_unlock(&semaphore->mutex);
+            psn_wake_all(&semaphore->released);
+            return PSN_OWNER_DIED;
+        }
+        if (load_relaxed(&semaphore->value)) {
+            add_relaxed(&semaphore->value, -1u);
+            note(semaphore, arena->identity, true);
+            psn_mutex_unlock(&semaphore->mutex);
+            return PSN_OK;
+        }
+        psn_mutex_unlock(&semaphore->mutex);
+        if (deadline_ns == 0)
+            return PSN_TIMED_OUT;
+        if (!is_counted) {
+            ticket = psn_wait_prepare(&semaphore->released);
+            is_counted = true;
+            continue;
+        }
+        psn_status status = psn_wait_commit(&semaphore->released, ticket, next_look(&step_ns, deadline_ns));
+        is_counted = false;
+        if (status == PSN_INTERRUPTED)
+            return status;
+        if (status != PSN_TIMED_OUT)
+            continue;
+        lock_semaphore(semaphore);
+        for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++) {
+            uint32_t pid, identity = semaphore->holders[i].identity;
+            if (semaphore->holders[i].taken && psn_identity_has_died(arena, identity, &pid))
+                reclaim(semaphore, identity, pid);
+        }
+        bool retry = semaphore->has_died || load_relaxed(&semaphore->value);
+        psn_mutex_unlock(&semaphore->mutex);
+        if (!retry && psn_clock_ns() >= deadline_ns)
+            return PSN_TIMED_OUT;
+    }
+}
+
+psn_status psn_semaphore_release(struct psn_arena *arena, struct psn_semaphore *semaphore) {
+    lock_semaphore(semaphore);
+    if (load_relaxed(&semaphore->value) >= semaphore->limit) {
+        psn_mutex_unlock(&semaphore->mutex);
+        return PSN_NOT_HELD;
+    }
+    add_relaxed(&semaphore->value, 1);
+    note(semaphore, arena->identity, false);
+    psn_mutex_unlock(&semaphore->mutex);
+    psn_wake_one(&semaphore->released);
+    return PSN_OK;
+}
+
+/* ---- what a sweep does ---- */
+
+static void lock_owner_died(void *payload, uint32_t identity, uint32_t pid) {
+    struct psn_lock *lock = payload;
+    uint32_t owner = identity;
+    if (load_relaxed(&lock->owner) != identity)
+        return;
+    store_relaxed(&lock->dead_pid, pid);
+    if (cas32_seq_cst(&lock->owner, &owner, PSN_LOCK_DEAD))
+        psn_wake_one(&lock->released);
+}
+
+static void semaphore_holder_died(void *payload, uint32_t identity, uint32_t pid) {
+    struct psn_semaphore *semaphore = payload;
+    lock_semaphore(semaphore);
+    bool returned = reclaim(semaphore, identity, pid);
+    psn_mutex_unlock(&semaphore->mutex);
+    if (returned)
+        psn_wake_all(&semaphore->released);
+}
+
+void psn_lock_register_kinds(void) {
+    psn_kinds[PSN_LOCK].process_died = lock_owner_died;
+    psn_kinds[PSN_SEMAPHORE].process_died = semaphore_holder_died;
+}

@@ -1,0 +1,203 @@
+/* pages.c: runs of pages, split and joined, free ones in bins by size; warm ones (touched) apart from cold ones.
+   A warm page costs a sixth of a cold one to fill, so warm runs are taken first, and a bounded number stays warm.
+   The walk from page 0 by `pages` is always whole: each split or join is one store. */
+#include "arena.h"
+
+#define SCAN_LIMIT 32 /* runs looked at within one bin before a larger bin is tried */
+
+static unsigned bin_of(uint64_t pages) { return (unsigned)(63 - __builtin_clzll(pages)); }
+
+static void bin_insert(struct psn_arena *arena, uint64_t page) {
+    struct psn_page *p = psn_page_at(arena, page);
+    uint64_t pages = load_relaxed(&p->pages);
+    uint64_t *head = &arena->header->bins[p->warm != 0][bin_of(pages)];
+    p->prev = 0;
+    p->next = *head;
+    if (*head)
+        psn_page_at(arena, *head - 1)->prev = page + 1;
+    *head = page + 1;
+    if (p->warm)
+        add_relaxed(&arena->header->warm_free, pages);
+}
+
+static void bin_remove(struct psn_arena *arena, uint64_t page) {
+    struct psn_page *p = psn_page_at(arena, page);
+    uint64_t pages = load_relaxed(&p->pages);
+    if (p->prev)
+        psn_page_at(arena, p->prev - 1)->next = p->next;
+    else
+        arena->header->bins[p->warm != 0][bin_of(pages)] = p->next;
+    if (p->next)
+        psn_page_at(arena, p->next - 1)->prev = p->prev;
+    if (p->warm)
+        add_relaxed(&arena->header->warm_free, -pages);
+}
+
+static void set_before(struct psn_arena *arena, uint64_t page, uint64_t length) {
+    if (page < load_relaxed(&arena->header->top))
+        psn_page_at(arena, page)->before = length;
+}
+
+static uint64_t find_run(struct psn_arena *arena, int warm, uint64_t pages) {
+    for (unsigned bin = bin_of(pages); bin < PSN_BINS; bin++) {
+        int looked = 0;
+        for (uint64_t at = arena->header->bins[warm][bin]; at && looked < SCAN_LIMIT; looked++) {
+            struct psn_page *p = psn_page_at(arena, at - 1);
+            if (load_relaxed(&p->pages) >= pages)
+                return at;
+            at = p->next;
+        }
+    }
+    return 0;
+}
+
+psn_status psn_pages_take(struct psn_arena *arena, uint64_t pages, uint64_t *first) {
+    struct psn_arena_header *h = arena->header;
+    uint64_t at = find_run(arena, 1, pages);
+    if (!at)
+        at = find_run(arena, 0, pages);
+    if (!at) {
+        uint64_t top = load_relaxed(&h->top);
+        if (pages > h->page_count - top)
+            return PSN_NO_MEMORY;
+        struct psn_page *p = psn_page_at(arena, top);
+        p->warm = 0;
+        p->before = 0;
+        if (top) {
+            /* The last run's length is known only by walking, so it is kept beside the top (see give). */
+            p->before = h->last_run;
+        }
+        store_relaxed(&p->pages, pages);
+        store_relaxed(&p->kind, PSN_PAGE_FREE);
+        h->last_run = pages;
+        store_release(&h->top, top + pages); /* commit */
+        *first = top;
+        return PSN_OK;
+    }
+    uint64_t page = at - 1;
+    struct psn_page *p = psn_page_at(arena, page);
+    uint64_t length = load_relaxed(&p->pages);
+    bin_remove(arena, page);
+    if (length > pages) {
+        struct psn_page *rest = psn_page_at(arena, page + pages);
+        rest->warm = p->warm;
+        rest->before = pages;
+        store_relaxed(&rest->pages, length - pages);
+        store_relaxed(&rest->kind, PSN_PAGE_FREE);
+        store_release(&p->pages, pages); /* commit */
+        set_before(arena, page + length, length - pages);
+        if (page + length == load_relaxed(&h->top))
+            h->last_run = length - pages;
+        bin_insert(arena, page + pages);
+    }
+    *first = page;
+    return PSN_OK;
+}
+
+/* Join the run at `page` with the one after it; both are free, of the same warmth, and in no bin. */
+static void join(struct psn_arena *arena, uint64_t page) {
+    struct psn_page *p = psn_page_at(arena, page);
+    uint64_t length = load_relaxed(&p->pages);
+    uint64_t joined = length + load_relaxed(&psn_page_at(arena, page + length)->pages);
+    store_release(&p->pages, joined); /* commit */
+    set_before(arena, page + joined, joined);
+    if (page + joined == load_relaxed(&arena->header->top))
+        arena->header->last_run = joined;
+}
+
+static bool is_free_like(struct psn_arena *arena, uint64_t page, uint32_t warm) {
+    struct psn_page *p = psn_page_at(arena, page);
+    return load_relaxed(&p->kind) == PSN_PAGE_FREE && (p->warm != 0) == (warm != 0);
+}
+
+static void insert_joined(struct psn_arena *arena, uint64_t page) {
+    struct psn_page *p = psn_page_at(arena, page);
+    uint64_t after = page + load_relaxed(&p->pages);
+    if (after < load_relaxed(&arena->header->top) && is_free_like(arena, after, p->warm)) {
+        bin_remove(arena, after);
+        join(arena, page);
+    }
+    if (p->before && is_free_like(arena, page - p->before, p->warm)) {
+        page -= p->before;
+        bin_remove(arena, page);
+        join(arena, page);
+    }
+    bin_insert(arena, page);
+}
+
+void psn_pages_give(struct psn_arena *arena, uint64_t first) {
+    struct psn_arena_header *h = arena->header;
+    struct psn_page *p = psn_page_at(arena, first);
+    store_release(&p->kind, PSN_PAGE_FREE); /* commit */
+    insert_joined(arena, first);
+    if (load_relaxed(&h->warm_free) > h->warm_limit)
+        psn_pages_trim(arena, h->warm_limit);
+}
+
+void psn_pages_trim(struct psn_arena *arena, uint64_t keep_pages) {
+    struct psn_arena_header *h = arena->header;
+    for (unsigned bin = PSN_BINS; bin-- > 0;) {
+        while (h->bins[1][bin] && load_relaxed(&h->warm_free) > keep_pages) {
+            uint64_t page = h->bins[1][bin] - 1;
+            struct psn_page *p = psn_page_at(arena, page);
+            bin_remove(arena, page);
+            p->warm = 0; /* before the discard: touched pages taken for cold cost little, the reverse a slow copy */
+            psn_memory_discard(arena->fd, psn_page_offset(arena, page), load_relaxed(&p->pages) * PSN_PAGE);
+            insert_joined(arena, page);
+        }
+    }
+}
+
+void psn_pages_rebuild(struct psn_arena *arena) {
+    struct psn_arena_header *h = arena->header;
+    for (unsigned bin = 0; bin < PSN_BINS; bin++)
+        h->bins[0][bin] = h->bins[1][bin] = 0;
+    store_relaxed(&h->warm_free, 0);
+    h->last_run = 0;
+    uint64_t top = load_relaxed(&h->top);
+    for (uint64_t page = 0; page < top;) {
+        struct psn_page *p = psn_page_at(arena, page);
+        uint64_t length = load_relaxed(&p->pages);
+        p->before = h->last_run;
+        h->last_run = length;
+        if (load_relaxed(&p->kind) == PSN_PAGE_FREE)
+            bin_insert(arena, page);
+        page += length;
+    }
+}
+
+const char *psn_pages_check(struct psn_arena *arena) {
+    struct psn_arena_header *h = arena->header;
+    uint64_t top = load_relaxed(&h->top), free_runs = 0, warm = 0, before = 0, page = 0;
+    while (page < top) {
+        struct psn_page *p = psn_page_at(arena, page);
+        uint64_t length = load_relaxed(&p->pages);
+        uint32_t kind = load_relaxed(&p->kind);
+        if (length == 0 || length > top - page)
+            return "a run of pages has an impossible length";
+        if (p->before != before)
+            return "a run does not know the length of the one before it";
+        if (kind == PSN_PAGE_FREE) {
+            free_runs++;
+            warm += p->warm ? length : 0;
+        } else if (kind != PSN_PAGE_RUN && kind != PSN_PAGE_SLAB) {
+            return "a run of pages has an unknown kind";
+        }
+        before = length;
+        page += length;
+    }
+    if (page != top)
+        return "the runs of pages do not end at the top";
+    if (warm != load_relaxed(&h->warm_free))
+        return "the count of warm pages is off";
+    uint64_t in_bins = 0;
+    for (int warmth = 0; warmth < 2; warmth++)
+        for (unsigned bin = 0; bin < PSN_BINS; bin++)
+            for (uint64_t at = h->bins[warmth][bin]; at; at = psn_page_at(arena, at - 1)->next) {
+                struct psn_page *p = psn_page_at(arena, at - 1);
+                if (load_relaxed(&p->kind) != PSN_PAGE_FREE || bin_of(load_relaxed(&p->pages)) != bin ||
+                    (p->warm != 0) != warmth || ++in_bins > free_runs)
+                    return "a bin holds a run that does not belong there";
+            }
+    return in_bins == free_runs ? NULL : "a free run is in no bin";
+}

@@ -1,0 +1,82 @@
+/* platform.h: all that the core asks of an operating system.  One file per system implements it; the build picks one.
+   Nothing above this file names a system call. */
+#ifndef PSN_PLATFORM_H
+#define PSN_PLATFORM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "atomic.h"
+#include "status.h"
+
+#define PSN_FOREVER UINT64_MAX /* a deadline that never passes */
+
+/* ---- time and place ---- */
+uint64_t psn_clock_ns(void); /* monotonic, the same in every process of the machine */
+uint32_t psn_cpu(void);      /* the cpu that this thread runs on now; stale at once */
+uint32_t psn_thread_id(void);
+
+/* ---- waiting ----
+   A waitable is a place to sleep until somebody wakes it.  `sequence` grows with every wake that found a waiter;
+   `waiters` counts those who sleep or are about to.  The count may be too high (a waiter that timed out or was killed
+   stays in it until a wake finds nobody), never too low: that is what lets a waker skip the system call.
+
+   waiter                                     waker
+     ticket = psn_wait_prepare(w)               make the condition true
+     is the condition true?  then go on         psn_wake_one(w): if waiters, take one off, sequence + 1, wake
+     psn_wait_commit(w, ticket, deadline)
+   The waker takes the waiter off *before* sequence grows: one who was counted and is not asleep yet finds the sequence
+   changed and does not sleep; one who is asleep is woken.  So no sleeper is ever left uncounted. */
+struct psn_waitable {
+    psn_a32 sequence;
+    psn_a32 waiters;
+    uint64_t handle; /* room for an event handle where the system has no futex between processes */
+};
+_Static_assert(sizeof(struct psn_waitable) == 16, "shared layout");
+
+uint32_t psn_wait_prepare(struct psn_waitable *w);
+/* OK: woken, or no need to sleep; TIMED_OUT; INTERRUPTED. */
+PSN_MUST_CHECK psn_status psn_wait_commit(struct psn_waitable *w, uint32_t ticket, uint64_t deadline_ns);
+void psn_wake_one(struct psn_waitable *w);
+void psn_wake_all(struct psn_waitable *w);
+
+/* ---- robust mutex ----
+   Held for well under a microsecond and never by Python code.  If a holder dies, the kernel marks the mutex at once, and
+   the next locker gets OWNER_DIED *and holds the mutex*: it repairs what the mutex guards, then calls
+   psn_mutex_repaired().  If it dies too, the one after it gets OWNER_DIED again. */
+struct psn_mutex {
+    _Alignas(8) unsigned char storage[40];
+};
+PSN_MUST_CHECK psn_status psn_mutex_init(struct psn_mutex *m);
+PSN_MUST_CHECK psn_status psn_mutex_lock(struct psn_mutex *m);    /* OK, OWNER_DIED */
+PSN_MUST_CHECK psn_status psn_mutex_trylock(struct psn_mutex *m); /* OK, OWNER_DIED, FULL where somebody holds it */
+void psn_mutex_repaired(struct psn_mutex *m);
+void psn_mutex_unlock(struct psn_mutex *m);
+
+/* ---- doorbell ----
+   A file descriptor to poll beside others, and a name under which any process of the machine can ring it. */
+PSN_MUST_CHECK psn_status psn_bell_create(int *fd, uint64_t *name);
+void psn_bell_ring(uint64_t name); /* never blocks; a bell that is gone is silently skipped */
+void psn_bell_clear(int fd);
+
+/* ---- processes ---- */
+uint64_t psn_process_started(uint32_t pid); /* start time in the system's own unit, 0 if unknown or gone */
+/* False once all threads of the process have ended, also while it is a zombie, also if its pid was given to another. */
+bool psn_process_is_alive(uint32_t pid, uint64_t started);
+/* Die at once, with all descendants, when the process `parent` ends.  Works while the interpreter lock is held. */
+PSN_MUST_CHECK psn_status psn_die_with_parent(uint32_t parent);
+void psn_kill_descendants(uint32_t pid); /* SIGKILL to children, their children, ... of `pid`; async-signal-safe */
+/* Fork a child whose parent is the caller's parent.  Gives 0 in the child.  The caller must be single-threaded. */
+PSN_MUST_CHECK psn_status psn_fork_sibling(int *pid);
+
+/* ---- memory ---- */
+PSN_MUST_CHECK psn_status psn_memory_create(uint64_t size, int *fd); /* anonymous, sparse, freed with its last user */
+PSN_MUST_CHECK psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base);
+void psn_memory_unmap(uint8_t *base, uint64_t size);
+void psn_memory_discard(int fd, uint64_t offset, uint64_t size); /* gives pages back; they read as zeros */
+/* Copy into pages that were never touched; cheaper there than stores, and no memory is a status, not a signal. */
+PSN_MUST_CHECK psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size);
+void psn_copy_large(void *target, const void *source, size_t size); /* past the caches where that pays */
+uint64_t psn_memory_total(void);                                    /* bytes of RAM */
+
+#endif

@@ -1,0 +1,22 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, embedsignature=True
+"""Binding of csrc/: converts, releases the interpreter lock, retries after signals, turns a status into an exception.
+
+No policy.  One arena per process; its handle is the module's.  Times are absolute nanoseconds of `clock_ns()`.
+"""
+
+from cpython.buffer cimport PyBUF_CONTIG_RO, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.object cimport PyObject
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+
+from procession import errors
+
+include "declarations.pxi"
+include "arena.pxi"
+include "locks.pxi"
+include "channels.pxi"
+include "tasks.pxi"

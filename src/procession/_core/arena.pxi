@@ -1,0 +1,308 @@
+# The arena of this process, its blocks and process slots.
+
+FOREVER = PSN_FOREVER
+
+cdef psn_arena arena
+arena.base = NULL
+arena.fd = -1
+psn_lock_register_kinds()
+psn_channel_register_kinds()
+
+
+cdef object failure(psn_status status, uint32_t pid=0):
+    """The exception for a status; the one place where that is decided."""
+    cdef str text = psn_status_text(status).decode()
+    if status == PSN_GONE:
+        return errors.SharedObjectGone("the shared object has been freed: no process held it any more when its handle arrived")
+    if status == PSN_OWNER_DIED:
+        return errors.OwnerDied(
+            f"process {pid} was killed while it held the lock; the lock is free again, what it guards may be half changed",
+            pid=pid)
+    if status == PSN_NO_MEMORY:
+        return errors.OutOfMemory(
+            f"the arena of {arena.size >> 20} MiB has no room left (its size is that of the machine's memory, or of ulimit -v)")
+    if status == PSN_NO_SLOT:
+        return errors.OutOfMemory("more than 1024 processes of one program at one time")
+    if status == PSN_CLOSED:
+        return errors.Closed("the channel is closed")
+    if status == PSN_BAD_ARENA:
+        return errors.ProcessionError("the descriptor is not an arena of this version of procession")
+    if status == PSN_OS_ERROR:
+        return OSError(errno, "the operating system refused")
+    return errors.ProcessionError(text)
+
+
+cdef inline int check(psn_status status) except -1:
+    if status != PSN_OK:
+        raise failure(status)
+    return 0
+
+
+def clock_ns() -> int:
+    """Monotonic nanoseconds, the same in every process of the machine."""
+    return psn_clock_ns()
+
+
+def memory_total() -> int:
+    """Bytes of RAM."""
+    return psn_memory_total()
+
+
+# ---- the arena ----
+
+def arena_create(uint64_t size) -> None:
+    """Make the program's arena, of `size` bytes of address space or as much as can be had."""
+    check(psn_arena_create(&arena, size))
+
+
+def arena_attach(int fd, uint32_t identity) -> None:
+    """Map the arena behind `fd`, as the process that `identity` was reserved for."""
+    check(psn_arena_attach(&arena, fd))
+    psn_process_enter(&arena, identity)
+
+
+def arena_is_ready() -> bool:
+    return arena.base != NULL
+
+
+def arena_fd() -> int:
+    return arena.fd
+
+
+def arena_trim(uint64_t keep_bytes) -> None:
+    """Give touched free pages back to the system until at most `keep_bytes` are left."""
+    if arena.base != NULL:
+        with nogil:
+            psn_arena_trim(&arena, keep_bytes)
+
+
+def arena_check() -> str | None:
+    """The first broken invariant, or None."""
+    cdef const char *broken = psn_arena_check(&arena)
+    return None if broken == NULL else broken.decode()
+
+
+def arena_facts() -> dict[str, int]:
+    """Counts for tests and for people: bytes of address space, blocks held, bytes touched and free, recoveries."""
+    if arena.base == NULL:
+        return {"size": 0, "blocks": 0, "warm": 0, "used": 0, "rebuilds": 0}
+    return {
+        "size": arena.size,
+        "blocks": load_relaxed64(&arena.header.blocks_held),
+        "warm": load_relaxed64(&arena.header.warm_free) * PSN_PAGE,
+        "used": load_relaxed64(&arena.header.top) * PSN_PAGE,
+        "rebuilds": load_relaxed64(&arena.header.rebuilds),
+    }
+
+
+# ---- processes ----
+
+def process_identity() -> int:
+    """Of this process; never that of an earlier one in the same slot."""
+    return arena.identity
+
+
+def process_reserve() -> int:
+    """Take a slot for a child that is about to start."""
+    cdef uint32_t identity
+    check(psn_process_reserve(&arena, &identity))
+    return identity
+
+
+def process_inherit(uint32_t identity) -> None:
+    """Before a fork: the child will hold all that this process holds."""
+    check(psn_process_inherit(&arena, identity))
+
+
+def process_enter(uint32_t identity) -> None:
+    """In the child of a fork: this is the process that `identity` was reserved for."""
+    psn_process_enter(&arena, identity)
+
+
+def process_leave(int exitcode) -> None:
+    """This process ends in order: locks that it holds are not those of a dead owner."""
+    if arena.base != NULL:
+        psn_process_leave(&arena, <uint32_t>exitcode)
+
+
+def process_sweep(uint32_t identity, bint died) -> None:
+    """The process has ended; let go of what it held.  Idempotent."""
+    with nogil:
+        psn_process_sweep(&arena, identity, died)
+
+
+def process_sweep_dead() -> int:
+    """Sweep every process that ended without a word; their number."""
+    cdef uint32_t n
+    with nogil:
+        n = psn_process_sweep_dead(&arena)
+    return n
+
+
+def process_exitcode(uint32_t identity) -> int | None:
+    """What a process that ended in order said its exit code would be; None if it did not end so."""
+    cdef psn_process *process = psn_process_at(&arena, psn_identity_slot(identity))
+    if load_acquire32(&process.identity) != identity or load_acquire32(&process.state) != PSN_SLOT_ENDED:
+        return None
+    return load_acquire32(&process.exitcode)
+
+
+def process_claim(uint32_t identity) -> tuple[int, int, int, int]:
+    """Of a worker: first position taken, one past the last, the one that runs, and which of its items."""
+    cdef psn_claim *claim = &psn_process_at(&arena, psn_identity_slot(identity)).claim
+    return (load_acquire64(&claim.first), load_acquire64(&claim.to), load_acquire64(&claim.running),
+            load_acquire64(&claim.item))
+
+
+def pid_started(uint32_t pid) -> int:
+    return psn_process_started(pid)
+
+
+def pid_is_alive(uint32_t pid, uint64_t started) -> bool:
+    return psn_process_is_alive(pid, started)
+
+
+def die_with_parent(uint32_t parent) -> None:
+    """From now on this process and its descendants are killed when process `parent` ends."""
+    check(psn_die_with_parent(parent))
+
+
+def kill_descendants(uint32_t pid) -> None:
+    with nogil:
+        psn_kill_descendants(pid)
+
+
+def fork_sibling() -> int:
+    """os.fork(), but the child's parent is this process's parent.  Only for a single-threaded process."""
+    cdef int pid = 0
+    PyOS_BeforeFork()
+    cdef psn_status status = psn_fork_sibling(&pid)
+    if status == PSN_OK and pid == 0:
+        PyOS_AfterFork_Child()
+    else:
+        PyOS_AfterFork_Parent()
+    check(status)
+    return pid
+
+
+# ---- blocks ----
+
+# Payload offset -> address of the Block object of this process.  An object leaves in __dealloc__, before its memory goes;
+# Blocks are not tracked by the garbage collector, so nothing can look one up in between.
+cdef dict blocks = {}
+
+
+cdef class Block:
+    """A block of the arena that this process holds; freed when no process holds it any more.
+
+    One object per block and process.  Its buffer is the payload, writable and shared.
+    """
+
+    cdef psn_handle handle
+    cdef uint64_t block_size
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.handle.offset = 0
+
+    def __dealloc__(self):
+        if self.handle.offset:
+            blocks.pop(self.handle.offset, None)
+            psn_block_drop(&arena, self.handle)
+
+    @property
+    def offset(self) -> int:
+        return self.handle.offset
+
+    @property
+    def generation(self) -> int:
+        return self.handle.generation
+
+    @property
+    def size(self) -> int:
+        return self.block_size
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, psn_at(&arena, self.handle.offset), <Py_ssize_t>self.block_size, 0, flags)
+
+    def __reduce__(self):
+        return block_reduce(self)
+
+    def fill(self, data) -> None:
+        """Copy `data` to the beginning, by the way that is cheapest for these pages."""
+        cdef Py_buffer source
+        cdef psn_status status = PSN_OK
+        PyObject_GetBuffer(data, &source, PyBUF_CONTIG_RO)
+        try:
+            if <uint64_t>source.len > self.block_size:
+                raise ValueError(f"{source.len} bytes do not fit a block of {self.block_size}")
+            with nogil:
+                if psn_block_is_warm(&arena, self.handle.offset):
+                    psn_copy_large(psn_at(&arena, self.handle.offset), source.buf, <size_t>source.len)
+                else:
+                    status = psn_memory_write(arena.fd, self.handle.offset, source.buf, <size_t>source.len)
+                    psn_block_set_warm(&arena, self.handle.offset)
+            check(status)
+        finally:
+            PyBuffer_Release(&source)
+
+
+cdef Block block_object(psn_handle handle):
+    """The Block for a handle whose bit is set already."""
+    cdef Block block
+    cdef object known = blocks.get(handle.offset)
+    if known is not None:
+        return <Block><PyObject *><uintptr_t>known
+    block = Block.__new__(Block)
+    block.handle = handle
+    block.block_size = psn_block_of(&arena, handle.offset).size
+    blocks[handle.offset] = <uintptr_t><PyObject *>block
+    return block
+
+
+cdef Block block_allocate(psn_block_kind kind, uint64_t size):
+    cdef psn_handle handle
+    check(psn_block_allocate(&arena, kind, size, &handle))
+    return block_object(handle)
+
+
+def block_new(uint64_t size) -> Block:
+    """A block of `size` bytes of any content, held by this process."""
+    return block_allocate(PSN_DATA, size)
+
+
+def block_open(uint64_t offset, uint64_t generation) -> Block:
+    """The block that a handle names.
+
+    Raises:
+        SharedObjectGone: no process held it any more.
+    """
+    cdef psn_handle handle
+    handle.offset = offset
+    handle.generation = generation
+    if arena.base == NULL:
+        raise failure(PSN_GONE)
+    check(psn_block_hold(&arena, handle))
+    return block_object(handle)
+
+
+# Blocks that were pickled since the last take_exported(), with the thread that did it: a message must keep them alive until
+# its reader has opened them.
+cdef list exported = []
+
+
+def block_reduce(Block block):
+    exported.append((psn_thread_id(), block))
+    return block_open, (block.handle.offset, block.handle.generation)
+
+
+def take_exported() -> list[Block]:
+    """The blocks that this thread has pickled since it last asked."""
+    cdef uint32_t me
+    cdef list mine
+    if not exported:
+        return []
+    me = psn_thread_id()
+    mine = [block for thread, block in exported if thread == me]
+    exported[:] = [entry for entry in exported if entry[0] != me]
+    return mine

@@ -1,0 +1,160 @@
+# What csrc/ offers, for Cython.
+
+cdef extern from "Python.h":
+    void PyOS_BeforeFork()
+    void PyOS_AfterFork_Parent()
+    void PyOS_AfterFork_Child()
+
+cdef extern from "platform.h" nogil:
+    ctypedef enum psn_status:
+        PSN_OK
+        PSN_TIMED_OUT
+        PSN_INTERRUPTED
+        PSN_EMPTY
+        PSN_FULL
+        PSN_CLOSED
+        PSN_GONE
+        PSN_OWNER_DIED
+        PSN_NOT_OWNER
+        PSN_NOT_HELD
+        PSN_NO_MEMORY
+        PSN_NO_SLOT
+        PSN_BAD_ARENA
+        PSN_OS_ERROR
+    const char *psn_status_text(psn_status status)
+    ctypedef struct psn_a32:
+        pass
+    ctypedef struct psn_a64:
+        pass
+    uint32_t load_acquire32 "load_acquire"(psn_a32 *p)
+    uint64_t load_acquire64 "load_acquire"(psn_a64 *p)
+    uint64_t load_relaxed64 "load_relaxed"(psn_a64 *p)
+    void store_relaxed64 "store_relaxed"(psn_a64 *p, uint64_t v)
+    uint64_t PSN_FOREVER
+    uint64_t psn_clock_ns()
+    psn_status psn_bell_create(int *fd, uint64_t *name)
+    void psn_bell_ring(uint64_t name)
+    void psn_bell_clear(int fd)
+    uint64_t psn_process_started(uint32_t pid)
+    bint psn_process_is_alive(uint32_t pid, uint64_t started)
+    psn_status psn_die_with_parent(uint32_t parent)
+    void psn_kill_descendants(uint32_t pid)
+    psn_status psn_fork_sibling(int *pid)
+    psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size)
+    void psn_copy_large(void *target, const void *source, size_t size)
+    uint64_t psn_memory_total()
+    uint32_t psn_thread_id()
+
+cdef extern from "arena.h" nogil:
+    enum psn_block_kind:
+        PSN_DATA
+        PSN_LOCK
+        PSN_SEMAPHORE
+        PSN_MESSAGE
+        PSN_CHANNEL
+    struct psn_claim:
+        # "from" is a keyword here
+        psn_a64 first "from"
+        psn_a64 to
+        psn_a64 running
+        psn_a64 item
+    struct psn_process:
+        psn_a32 state
+        psn_a32 identity
+        psn_a32 pid
+        psn_a32 exitcode
+        psn_a64 boot
+        psn_claim claim
+    struct psn_block:
+        uint64_t size
+        psn_a64 generation
+    struct psn_message:
+        uint32_t ref_room
+        uint32_t ref_count
+        uint64_t body_size
+        uint64_t *refs
+    struct psn_arena_header:
+        uint64_t size
+        psn_a64 blocks_held
+        psn_a64 warm_free
+        psn_a64 rebuilds
+        psn_a64 top
+    struct psn_arena:
+        psn_arena_header *header
+        uint8_t *base
+        uint64_t size
+        int fd
+        uint32_t slot
+        uint32_t identity
+    struct psn_handle:
+        uint64_t offset
+        uint64_t generation
+    uint32_t PSN_SLOT_ENDED
+    uint32_t PSN_PAGE
+    psn_status psn_arena_create(psn_arena *arena, uint64_t size)
+    psn_status psn_arena_attach(psn_arena *arena, int fd)
+    void psn_arena_detach(psn_arena *arena)
+    void psn_arena_trim(psn_arena *arena, uint64_t keep_bytes)
+    const char *psn_arena_check(psn_arena *arena)
+    void *psn_at(psn_arena *arena, uint64_t offset)
+    psn_process *psn_process_at(psn_arena *arena, uint32_t slot)
+    psn_status psn_block_allocate(psn_arena *arena, psn_block_kind kind, uint64_t size, psn_handle *out)
+    psn_status psn_block_hold(psn_arena *arena, psn_handle handle)
+    psn_status psn_block_hold_pinned(psn_arena *arena, uint64_t offset, psn_handle *out)
+    void psn_block_drop(psn_arena *arena, psn_handle handle)
+    void psn_block_disown(psn_arena *arena, psn_handle handle)
+    psn_block *psn_block_of(psn_arena *arena, uint64_t offset)
+    bint psn_block_is_warm(psn_arena *arena, uint64_t offset)
+    void psn_block_set_warm(psn_arena *arena, uint64_t offset)
+    psn_status psn_message_allocate(psn_arena *arena, uint32_t ref_room, uint64_t body_size, psn_handle *out)
+    psn_status psn_message_refer(psn_arena *arena, uint64_t message, psn_handle target)
+    void psn_message_give(psn_arena *arena, psn_handle message, uint32_t identity)
+    uint8_t *psn_message_body(psn_message *message)
+    psn_status psn_process_reserve(psn_arena *arena, uint32_t *identity)
+    void psn_process_enter(psn_arena *arena, uint32_t identity)
+    void psn_process_leave(psn_arena *arena, uint32_t exitcode)
+    psn_status psn_process_inherit(psn_arena *arena, uint32_t identity)
+    void psn_process_sweep(psn_arena *arena, uint32_t identity, bint died)
+    uint32_t psn_process_sweep_dead(psn_arena *arena)
+    bint psn_identity_is_alive(psn_arena *arena, uint32_t identity)
+    uint32_t psn_identity_slot(uint32_t identity)
+
+cdef extern from "lock.h" nogil:
+    struct psn_lock:
+        psn_a32 owner
+        psn_a32 thread
+        uint32_t depth
+    struct psn_semaphore:
+        psn_a32 value
+    void psn_lock_init(psn_lock *lock, bint recursive)
+    psn_status psn_lock_acquire(psn_arena *arena, psn_lock *lock, uint64_t deadline_ns, uint32_t *dead_pid)
+    psn_status psn_lock_release(psn_arena *arena, psn_lock *lock)
+    bint psn_lock_is_mine(psn_arena *arena, psn_lock *lock)
+    psn_status psn_semaphore_init(psn_semaphore *semaphore, uint32_t value, uint32_t limit)
+    psn_status psn_semaphore_acquire(psn_arena *arena, psn_semaphore *semaphore, uint64_t deadline_ns, uint32_t *dead_pid)
+    psn_status psn_semaphore_release(psn_arena *arena, psn_semaphore *semaphore)
+    void psn_lock_register_kinds()
+
+cdef extern from "channel.h" nogil:
+    uint32_t PSN_INLINE
+    uint32_t PSN_TAKE_LIMIT
+    uint32_t PSN_SLOT_MESSAGE
+    struct psn_slot:
+        uint32_t size
+        uint32_t tag
+        psn_handle message
+    struct psn_channel:
+        psn_a64 head
+        psn_a64 tail
+        psn_a32 is_closed
+        uint64_t limit
+    psn_status psn_channel_create(psn_arena *arena, uint64_t limit, psn_handle *out)
+    psn_status psn_channel_put(psn_arena *arena, uint64_t channel, uint32_t tag, const void *data, uint32_t size, uint64_t deadline_ns)
+    psn_status psn_channel_put_message(psn_arena *arena, uint64_t channel, uint32_t tag, psn_handle message, uint64_t deadline_ns)
+    psn_status psn_channel_take(psn_arena *arena, uint64_t channel, uint32_t wanted, psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us, psn_slot *out, uint32_t *taken, uint64_t *first)
+    uint64_t psn_channel_count(psn_channel *channel)
+    void psn_channel_close(psn_arena *arena, uint64_t channel)
+    psn_status psn_channel_listen(psn_arena *arena, uint64_t channel, uint64_t bell)
+    void psn_channel_unlisten(psn_arena *arena, uint64_t channel, uint64_t bell)
+    const char *psn_channel_check(psn_arena *arena, uint64_t channel)
+    void psn_channel_register_kinds()

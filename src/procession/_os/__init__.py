@@ -1,0 +1,27 @@
+"""What differs by operating system in Python: one contract, one file per system.
+
+    Sentinel                    a descriptor that becomes readable when the process has ended
+    open_sentinel(pid)          -> descriptor, or -1 if the process is gone
+    collect(pid, sentinel)      -> exit code, None while it runs, UNKNOWN if somebody else has reaped it
+    wait_readable(fds, timeout) -> those that are readable
+    start_interpreter(code, arguments, fds, executable) -> pid
+    cpu_count()                 -> cores that this process may use
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("procession does not run on Windows yet")
+
+from procession._os.posix import (
+    UNKNOWN,
+    collect,
+    cpu_count,
+    open_sentinel,
+    start_interpreter,
+    wait_readable,
+)
+
+__all__ = ["UNKNOWN", "collect", "cpu_count", "open_sentinel", "start_interpreter", "wait_readable"]

@@ -1,0 +1,104 @@
+"""The contract of `_os` on Linux: pidfd, waitid, affinity and control groups."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+__all__ = ["UNKNOWN", "collect", "cpu_count", "open_sentinel", "start_interpreter", "wait_readable"]
+
+UNKNOWN = "unknown"  # the process has ended, and its exit code went to somebody else
+
+
+def open_sentinel(pid: int) -> int:
+    """A descriptor that becomes readable when the process has ended; -1 if it is gone already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def collect(pid: int, sentinel: int) -> int | str | None:
+    """The exit code of a child (negative: the signal that killed it), None while it runs, UNKNOWN if it was reaped."""
+    try:
+        if sentinel >= 0:
+            found = os.waitid(os.P_PIDFD, sentinel, os.WEXITED | os.WNOHANG)
+        else:
+            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        # Not our child any more (SIGCHLD is ignored, or someone waits for every child) or never was; has it ended?
+        if sentinel >= 0 and not wait_readable([sentinel], 0):
+            return None
+        return UNKNOWN
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def wait_readable(fds: Iterable[int], timeout: float | None) -> list[int]:
+    """Those of `fds` that are readable, after at most `timeout` seconds."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(None if timeout is None else max(0, timeout * 1000))]
+
+
+def start_interpreter(code: str, arguments: Sequence[str], fds: Sequence[int], executable: str | bytes) -> int:
+    """Start a fresh Python that runs `code`, with this one's flags and only the descriptors `fds`; its pid."""
+    import subprocess
+
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    process = subprocess.Popen([executable, *flags, "-c", code, *arguments], pass_fds=fds, close_fds=True)
+    process.returncode = 0  # ours to wait for: subprocess must neither reap it nor warn about it
+    return process.pid
+
+
+def cpu_count() -> int:
+    """Cores that this process may use: PYTHON_CPU_COUNT, else affinity and the control group's quota."""
+    asked = os.environ.get("PYTHON_CPU_COUNT", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, cores if quota is None else min(cores, -int(-quota // 1)))
+
+
+def _cgroup_quota() -> float | None:
+    """Cores that the control groups of this process allow, or None: the least of the group and all above it."""
+    limits: list[float] = []
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            limits += _quotas(Path("/sys/fs/cgroup"), path, _read_v2)
+        elif "cpu" in controllers.split(","):
+            for mount in ("cpu", "cpu,cpuacct"):
+                limits += _quotas(Path("/sys/fs/cgroup") / mount, path, _read_v1)
+    return min(limits, default=None)
+
+
+def _quotas(mount: Path, path: str, read: object) -> list[float]:
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    found = [read(mount.joinpath(*parts[:n])) for n in range(len(parts) + 1)]  # type: ignore[operator]
+    return [quota for quota in found if quota is not None]
+
+
+def _read_v2(group: Path) -> float | None:
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _read_v1(group: Path) -> float | None:
+    try:
+        quota = int((group / "cpu.cfs_quota_us").read_text())
+        return None if quota <= 0 else quota / int((group / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

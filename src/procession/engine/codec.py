@@ -1,0 +1,218 @@
+"""Objects to bytes and back; the one place that pickles.
+
+    plain pickle (protocol 5)  →  pickle with the reducers that others registered  →  cloudpickle, by value
+
+Buffers that pickle hands out of band (NumPy's arrays) do not go through the pickle: large ones cross in blocks of their own,
+which the receiver gets writable and without a further copy; small ones lie beside the pickle.  A message can begin with a
+short header, which is read without unpickling anything.
+
+    0x80 ...                                       a pickle, and no header
+    0x02 | length | header | pickle                a header of up to 255 bytes, no buffers
+    0x01 | count | length | table | header | small buffers | pickle
+                                                   the table has (size, place, is read-only) for each buffer
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from procession import _stdlib
+from procession._core import Block, Message, block_new, message_new, take_exported
+from procession.errors import CannotEncode
+
+__all__ = ["LARGE", "Payload", "as_message", "decode", "encode", "encode_in_band", "header_of", "is_plain", "main_is_importable"]
+
+Payload = bytes | Message
+LARGE = 1 << 16  # bytes from which a buffer gets a block of its own
+
+_dumps = pickle.dumps
+_loads = pickle.loads
+_FRAME, _SHORT = 0x01, 0x02
+_HEAD = struct.Struct("<BxxxII")
+_ENTRY = struct.Struct("<QqQ")
+_INSIDE = -1
+_ALIGNMENT = 16
+
+# Values of these types decode without running anybody's code: one that fails cannot take its neighbours with it.
+_PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
+
+
+def is_plain(values: list[Any]) -> bool:
+    """Whether nothing in `values` can fail to be decoded."""
+    return _PLAIN.issuperset(map(type, values))
+
+
+def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> Payload:
+    """Turn `value` into what a channel takes.
+
+    With `main_by_value` functions and classes of ``__main__`` go by value: for receivers that cannot import it.
+
+    Raises:
+        CannotEncode: neither pickle nor cloudpickle can; ``__cause__`` is pickle's own complaint.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    take_exported()
+    try:
+        if _stdlib.has_extra_reducers():
+            data = _dump_with_reducers(value, buffers.append)
+        else:
+            data = _dumps(value, 5, buffer_callback=buffers.append)
+        if main_by_value and b"__main__" in data:
+            data = _dump_by_value(value, buffers)
+    except Exception as error:
+        data = _dump_otherwise(value, buffers, error)
+    exported = take_exported()
+    if buffers or exported or len(header) > 255:
+        return _frame(data, header, buffers, exported)
+    return b"\x02" + len(header).to_bytes(1, "little") + header + data if header else data
+
+
+def encode_in_band(value: Any) -> bytes:
+    """Turn `value` into bytes that any number of readers can decode; its buffers are part of them."""
+    try:
+        return _dumps(value, 5)
+    except Exception as error:
+        buffers: list[pickle.PickleBuffer] = []
+        try:
+            import cloudpickle
+
+            data: bytes = cloudpickle.dumps(value, 5)
+            return data
+        except Exception:
+            return _dump_otherwise(value, buffers, error)
+    finally:
+        take_exported()
+
+
+def _dump_with_reducers(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+    file = io.BytesIO()
+    _stdlib.make_pickler(file, keep).dump(value)
+    return file.getvalue()
+
+
+def _dump_by_value(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
+    import cloudpickle
+
+    take_exported()
+    buffers.clear()
+    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+    return data
+
+
+def _dump_otherwise(value: Any, buffers: list[pickle.PickleBuffer], complaint: Exception) -> bytes:
+    """Plain pickle has refused."""
+    take_exported()
+    buffers.clear()
+    try:
+        return _dump_with_reducers(value, buffers.append)
+    except Exception:
+        try:
+            return _dump_by_value(value, buffers)
+        except Exception:
+            take_exported()
+            raise CannotEncode(
+                f"cannot pickle {type(value).__name__} {_short(value)}: {complaint}; "
+                "leave out what belongs to this process alone (locks of threads, open files, sockets, generators)"
+            ) from complaint
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        return "(without a repr)"
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], exported: list[Block]) -> Message:
+    """A message with a pickle, its buffers and the blocks that it mentions."""
+    refs = list(exported)
+    entries: list[tuple[int, int, int]] = []
+    small: list[memoryview] = []
+    room = _HEAD.size + _ENTRY.size * len(buffers) + len(header)
+    for buffer in buffers:
+        raw = buffer.raw()
+        place = _INSIDE
+        if raw.nbytes >= LARGE:
+            block = block_new(raw.nbytes)
+            block.fill(raw)
+            place = len(refs)
+            refs.append(block)
+        else:
+            room = _aligned(room) + raw.nbytes
+            small.append(raw)
+        entries.append((raw.nbytes, place, raw.readonly))
+    message = message_new(refs, room + len(data))
+    body = memoryview(message)
+    _HEAD.pack_into(body, 0, _FRAME, len(buffers), len(header))
+    at = _HEAD.size
+    for entry in entries:
+        _ENTRY.pack_into(body, at, *entry)
+        at += _ENTRY.size
+    body[at : at + len(header)] = header
+    at += len(header)
+    for raw in small:
+        at = _aligned(at)
+        body[at : at + raw.nbytes] = raw
+        at += raw.nbytes
+    body[at:] = data
+    return message
+
+
+def as_message(payload: Payload) -> Message:
+    """`payload` as a message block, whatever its size."""
+    if isinstance(payload, Message):
+        return payload
+    message = message_new([], len(payload))
+    memoryview(message)[:] = payload
+    return message
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT
+
+
+def header_of(payload: Payload) -> bytes:
+    """The header that it was encoded with."""
+    body = memoryview(payload)
+    if body[0] == _SHORT:
+        return bytes(body[2 : 2 + body[1]])
+    if body[0] != _FRAME:
+        return b""
+    _, count, length = _HEAD.unpack_from(body, 0)
+    start = _HEAD.size + _ENTRY.size * count
+    return bytes(body[start : start + length])
+
+
+def decode(payload: Payload) -> Any:
+    """The value that was encoded.  Its large buffers are the blocks themselves, writable, and this process's alone."""
+    body = memoryview(payload)
+    if body[0] == _SHORT:
+        return _loads(body[2 + body[1] :])
+    if body[0] != _FRAME:
+        return _loads(body)
+    refs = payload.refs if isinstance(payload, Message) else []
+    _, count, length = _HEAD.unpack_from(body, 0)
+    at = _HEAD.size + _ENTRY.size * count + length
+    buffers: list[Any] = []
+    for i in range(count):
+        size, place, readonly = _ENTRY.unpack_from(body, _HEAD.size + _ENTRY.size * i)
+        if place == _INSIDE:
+            at = _aligned(at)
+            buffer = memoryview(bytearray(body[at : at + size]))
+            at += size
+        else:
+            buffer = memoryview(refs[place])[:size]
+        buffers.append(buffer.toreadonly() if readonly else buffer)
+    return _loads(body[at:], buffers=buffers)
+
+
+def main_is_importable() -> bool:
+    """Whether another interpreter can import this program's ``__main__``: not if it was typed in or came by ``-c``."""
+    main = sys.modules.get("__main__")
+    return main is None or getattr(main, "__spec__", None) is not None or getattr(main, "__file__", None) is not None

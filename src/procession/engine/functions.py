@@ -1,0 +1,76 @@
+"""Functions travel once: each lies in the arena as long as the pool may need it, and tasks carry its handle."""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from procession.engine import codec, memory
+from procession.engine.scheduler import Estimate
+
+__all__ = ["FunctionTable", "SentFunction"]
+
+_KEPT = 64
+# Functions that pickle by reference and cannot change under their name; all others are encoded for each call.
+_STABLE = (types.FunctionType, types.BuiltinFunctionType, type)
+
+
+class SentFunction:
+    """A function in the arena, and what its calls have taken so far."""
+
+    __slots__ = ("block", "by_value", "estimate", "function", "handle")
+
+    def __init__(self, function: Callable[..., Any], *, main_by_value: bool) -> None:
+        self.function = function
+        self.by_value = main_by_value
+        self.estimate = Estimate()
+        self.block: memory.Block
+        self.handle: tuple[int, int]
+        self._send()
+
+    def _send(self) -> None:
+        payload = codec.encode(self.function, main_by_value=self.by_value)
+        if not isinstance(payload, bytes):
+            # With buffers or handles; a worker reads it many times, so it must not be a message that one reader owns.
+            payload = codec.encode_in_band(self.function)
+        self.block = memory.new_block(len(payload))
+        self.block.fill(payload)
+        self.handle = (self.block.offset, self.block.generation)
+
+    def resend_by_value(self) -> bool:
+        """A worker could not import it: send it whole, if it is the main module's and that was not tried; else False."""
+        if self.by_value or getattr(self.function, "__module__", None) != "__main__":
+            return False
+        self.by_value = True
+        self._send()
+        return True
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__qualname__", None)
+        return f"{getattr(self.function, '__module__', '')}.{name}" if name else repr(self.function)[:80]
+
+
+class FunctionTable:
+    """The functions that a pool has sent lately."""
+
+    def __init__(self, *, main_by_value: bool) -> None:
+        self._main_by_value = main_by_value
+        self._sent: OrderedDict[Any, SentFunction] = OrderedDict()
+
+    def send(self, function: Callable[..., Any]) -> SentFunction:
+        """`function` in the arena.
+
+        Raises:
+            CannotEncode: it cannot be pickled.
+        """
+        if type(function) not in _STABLE or getattr(function, "__closure__", None):
+            return SentFunction(function, main_by_value=self._main_by_value)
+        sent = self._sent.get(function)
+        if sent is None:
+            sent = SentFunction(function, main_by_value=self._main_by_value)
+            self._sent[function] = sent
+            if len(self._sent) > _KEPT:
+                self._sent.popitem(last=False)
+        return sent

@@ -1,0 +1,85 @@
+"""The program's arena: made by its first process when first needed, mapped by every process started from it.
+
+A forked child holds what its parent holds: the slot and the holder bits are set *before* the fork, so that nothing is
+freed in between.  This holds for a bare ``os.fork()`` too.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from procession import _core
+from procession._core import Block, Channel, block_new, channel_new
+
+__all__ = ["Block", "Channel", "attach", "channel", "claim_fork_identity", "ensure", "fork_as", "new_block"]
+
+_making = threading.Lock()
+# Thread -> identity of the child that it is about to fork.
+_forking: dict[int, int] = {}
+# Threads that fork in the name of a slot that another process has reserved.
+_named: dict[int, int] = {}
+_WARM_AFTER_IDLE = 64 << 20
+
+
+def ensure() -> None:
+    """Make the arena unless there is one."""
+    if _core.arena_is_ready():
+        return
+    with _making:
+        if not _core.arena_is_ready():
+            _core.arena_create(_core.memory_total())
+
+
+def attach(fd: int, identity: int) -> None:
+    """Map the arena that this process was started with."""
+    _core.arena_attach(fd, identity)
+
+
+def new_block(size: int) -> Block:
+    """A block of `size` bytes of any content."""
+    ensure()
+    return block_new(max(1, size))
+
+
+def channel(limit: int = 0) -> Channel:
+    """A channel that takes `limit` messages before a put waits; 0 is unbounded."""
+    ensure()
+    return channel_new(limit)
+
+
+def trim() -> None:
+    """Give back what earlier work has left touched, but for a little."""
+    _core.arena_trim(_WARM_AFTER_IDLE)
+
+
+def fork_as(identity: int) -> None:
+    """The next fork of this thread makes the child that `identity` was reserved for elsewhere."""
+    _named[threading.get_ident()] = identity
+
+
+def claim_fork_identity() -> int:
+    """After a fork, in the parent: the identity of the child that this thread has just made."""
+    return _forking.pop(threading.get_ident(), 0)
+
+
+def _before_fork() -> None:
+    if not _core.arena_is_ready():
+        return
+    me = threading.get_ident()
+    identity = _named.pop(me, 0)
+    if not identity:
+        identity = _core.process_reserve()
+        _core.process_inherit(identity)
+    _forking[me] = identity
+
+
+def _forked_in_child() -> None:
+    identity = _forking.pop(threading.get_ident(), 0)
+    _forking.clear()
+    _named.clear()
+    if identity:
+        _core.process_enter(identity)
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_forked_in_child)

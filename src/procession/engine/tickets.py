@@ -1,0 +1,187 @@
+"""What a caller gets for submitted work: a ticket that is delivered to, waited for, and asked.
+
+Deliveries come from whoever drives the pool; a ticket has no lock of its own, because each change is one assignment or one
+append.  `done` turns True once, after the result is in place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+__all__ = ["CallTicket", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
+
+
+class Ticket(Protocol):
+    """What the engine needs of a ticket."""
+
+    done: bool
+
+    def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        """Results of items from `start` on; `errors` by index within `values`."""
+
+    def fail(self, error: BaseException) -> None:
+        """The pool cannot go on; nothing more will come."""
+
+    def finish(self) -> None:
+        """Call back whoever asked for it; once, after `done`, outside of the engine's lock."""
+
+
+class Failure:
+    """An exception in the place of a value."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Result:
+    """A ticket with one value or one exception, and callbacks."""
+
+    __slots__ = ("__weakref__", "_callback", "_error_callback", "_success", "_value", "done")
+
+    def __init__(
+        self, callback: Callable[[Any], object] | None, error_callback: Callable[[BaseException], object] | None
+    ) -> None:
+        self.done = False
+        self._success = True
+        self._value: Any = None
+        self._callback = callback
+        self._error_callback = error_callback
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done:
+            self._success = False
+            self._value = error
+            self.done = True
+
+    @property
+    def has_callback(self) -> bool:
+        return self._callback is not None or self._error_callback is not None
+
+    def finish(self) -> None:
+        callback = self._callback if self._success else self._error_callback
+        self._callback = self._error_callback = None
+        if callback is not None:
+            callback(self._value)
+
+
+class CallTicket(_Result):
+    """One call."""
+
+    __slots__ = ()
+
+    def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        if errors:
+            self.fail(errors[0])
+        else:
+            self._value = values[0]
+            self.done = True
+
+
+class MapTicket(_Result):
+    """As many calls as there are items, whose values come back as one list; the first exception ends it."""
+
+    __slots__ = ("_missing",)
+
+    def __init__(
+        self,
+        length: int,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+    ) -> None:
+        super().__init__(callback, error_callback)
+        self._missing = length
+        self._value = [None] * length
+        if length == 0:
+            self.done = True
+
+    def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        if self.done:
+            return
+        if errors:
+            self.fail(errors[min(errors)])
+            return
+        self._value[start : start + len(values)] = values
+        self._missing -= len(values)
+        if self._missing == 0:
+            self.done = True
+
+
+class UnorderedStream:
+    """Values in the order in which they come; read while they come."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Any] = deque()
+        self.delivered = 0
+        self.total: int | None = None  # known once the input has ended
+        self.end: BaseException | None = None  # what the input or the pool ended with
+        self.has_callback = False
+
+    @property
+    def done(self) -> bool:
+        """Whether there is something to read, or nothing will come any more."""
+        return bool(self.ready) or self.ended
+
+    @property
+    def ended(self) -> bool:
+        return self.total is not None and self.delivered >= self.total
+
+    def consumed(self) -> int:
+        """Values that the reader has taken."""
+        return self.delivered - len(self.ready)
+
+    def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        for index, error in errors.items():
+            values[index] = Failure(error)
+        self.ready.extend(values)
+        self.delivered += len(values)
+
+    def input_ended(self, total: int, error: BaseException | None) -> None:
+        """There are `total` items; then the input raised `error`, if any."""
+        self.end = error
+        self.total = total
+
+    def fail(self, error: BaseException) -> None:
+        if not self.ended:
+            self.end = error
+            self.total = self.delivered
+
+    def finish(self) -> None: ...
+
+
+class OrderedStream(UnorderedStream):
+    """Values in the order of the input; read while they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._early: dict[int, Sequence[Any]] = {}  # results behind a gap, by their start
+        self._next = 0
+        self._early_count = 0
+
+    def waiting(self) -> int:
+        """Values that are behind a gap."""
+        return self._early_count
+
+    def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        for index, error in errors.items():
+            values[index] = Failure(error)
+        if start != self._next:
+            self._early[start] = values
+            self._early_count += len(values)
+            return
+        while True:
+            self.ready.extend(values)
+            self.delivered += len(values)
+            self._next += len(values)
+            following = self._early.pop(self._next, None)
+            if following is None:
+                return
+            values = list(following)
+            self._early_count -= len(values)
+
+    def fail(self, error: BaseException) -> None:
+        super().fail(error)
+        self._early.clear()

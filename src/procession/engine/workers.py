@@ -1,0 +1,600 @@
+"""The workers of one pool: performs what the scheduler decides.
+
+    submit, map, stream     put batches into the tasks channel; workers pull from it, so nobody hands work out
+    drive                   takes results, sees deaths, feeds inputs; never blocks longer than it is asked to
+
+Who drives is a matter of need: the thread that waits for a result (no hand-over between threads, the shortest way), or, while
+work is out and nobody waits, a keeper thread.  All sleep in one place: on the results channel, which also carries a nudge
+for whoever must look at something else.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from procession import _core, _os
+from procession.engine import lifetime, memory, wire
+from procession.engine.clock import FOREVER, clock_ns, deadline_after
+from procession.engine.feeds import Feed
+from procession.engine.functions import FunctionTable
+from procession.engine.launch import Child
+from procession.engine.scheduler import (
+    Action,
+    Batch,
+    Fail,
+    GiveUp,
+    Lane,
+    Requeue,
+    Scheduler,
+    StartWorker,
+    WorkerExited,
+    WorkerLeaving,
+    WorkerReady,
+)
+from procession.engine.tickets import CallTicket, MapTicket, UnorderedStream
+from procession.errors import Closed, InitializerFailed, ProcessionError, StartFailed, WorkerDied, describe_exit
+
+__all__ = ["WorkerHandle", "Workers"]
+
+_LOOK_NS = 100_000_000  # a death is noticed within this
+_SPIN_US = 50
+_KEEPER_DELAY = 0.02  # seconds without a driver before the keeper steps in
+_GRACE = 1.0  # seconds between the soft and the hard signal
+_TAKE = 64
+
+
+class WorkerHandle(Protocol):
+    """A worker's process, as the door that started it made it."""
+
+    @property
+    def _child(self) -> Child | None: ...
+
+
+class Workers:
+    """The engine of a pool.
+
+    Args:
+        size: workers.
+        start: starts one worker process that runs ``worker.loop.main(spec)``.
+        task_limit: batches after which a worker is replaced; 0 is none.
+        main_by_value: the workers cannot import ``__main__``.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        start: Callable[[wire.RunnerSpec], WorkerHandle],
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        task_limit: int = 0,
+        main_by_value: bool = False,
+    ) -> None:
+        self.size = size
+        self.processes: list[WorkerHandle] = []
+        self.batching = not task_limit  # a limit counts tasks: then each travels alone
+        self._tasks = memory.channel()
+        self._results = memory.channel()
+        self._start = start
+        self._spec = wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size)
+        self._main_by_value = main_by_value
+        self._functions = FunctionTable(main_by_value=main_by_value)
+        self._scheduler = Scheduler(size)
+        self._children: dict[int, WorkerHandle] = {}
+        self._feeds: list[Feed] = []
+        self._lane = Lane()  # of single calls
+        self._lock = threading.RLock()  # all of the above
+        self._driving = threading.RLock()
+        self._changed = threading.Condition(threading.Lock())
+        self._followers = 0
+        self._finished: list[Any] = []  # tickets whose callbacks are due
+        self._failure: BaseException | None = None
+        self._foreign = False
+        self._ended = False
+        self._keeper: _Keeper | None = None
+        self._look_at = 0
+        lifetime.on_fork_in_child(self, Workers._forked)
+        lifetime.at_exit(self, Workers.terminate)
+        with self._lock:
+            self._perform([StartWorker() for _ in range(size)])
+
+    # ---- submitting ----
+
+    def submit(self, ticket: CallTicket, function: Callable[..., Any], arguments: Any, keywords: Any) -> None:
+        """One call."""
+        self._check_usable()
+        with self._lock:
+            sent = self._functions.send(function)
+            if keywords:
+                batch = Batch(ticket, sent, 0, [(arguments, keywords)], wire.STAR_KEYWORDS, self._lane)
+            else:
+                batch = Batch(ticket, sent, 0, [arguments], wire.STAR, self._lane)
+            self.queue(batch)
+            self._wake_keeper(ticket.has_callback)
+
+    def map(self, ticket: MapTicket, function: Callable[..., Any], mode: int, items: Any, chunk: int | None) -> None:
+        """As many calls as there are items in a sequence."""
+        self._check_usable()
+        self._begin(Feed(self, ticket, self._functions.send(function), mode, items, chunk=chunk, length=len(items)))
+
+    def stream(
+        self,
+        ticket: UnorderedStream,
+        function: Callable[..., Any],
+        mode: int,
+        items: Iterable[Any],
+        chunk: int | None,
+        buffersize: int | None,
+    ) -> Feed:
+        """Calls on the items of any input, which is read as the results are."""
+        self._check_usable()
+        if chunk is None and not self.batching:
+            chunk = 1
+        sent = self._functions.send(function)
+        length = len(items) if type(items) in (list, tuple, range) else None  # type: ignore[arg-type]
+        feed = Feed(self, ticket, sent, mode, items, chunk=chunk, length=length, buffersize=buffersize)
+        self._begin(feed)
+        return feed
+
+    def _begin(self, feed: Feed) -> None:
+        with self._lock:
+            self._feeds.append(feed)
+            feed.begin()
+            self._wake_keeper(feed._ticket.has_callback)
+
+    def advance(self, feed: Feed) -> None:
+        """Its reader has read: send what there is room for."""
+        with self._lock:
+            feed.advance()
+
+    def _check_usable(self) -> None:
+        if self._foreign:
+            raise ValueError("this pool belongs to the parent process: a forked child must make its own")
+        if self._ended or self._scheduler.closing:
+            raise ValueError("Pool not running")
+
+    def queue(self, batch: Batch) -> None:
+        """Put a batch into the tasks channel; it can be taken when this returns."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            payload = wire.encode_tasks(
+                batch.function.handle, batch.mode, batch.items, main_by_value=batch.function.by_value
+            )
+            # Only this process puts, and under the lock: the position is known before the batch can be finished.
+            self._scheduler.queued(self._tasks.tail, batch)
+            try:
+                self._tasks.put(payload)
+            except Closed:
+                self._scheduler.forget(self._tasks.tail)
+                raise
+
+    def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        """Hand results to a ticket, and tell those who wait for it."""
+        with self._lock:
+            was_done = ticket.done
+            ticket.deliver(start, values, errors)
+            if ticket.done and not was_done:
+                self._finished.append(ticket)
+        if self._followers:
+            self._tell()
+
+    def input_ended(self, ticket: Any, total: int, error: BaseException | None) -> None:
+        """A feed has sent all of its items."""
+        with self._lock:
+            if isinstance(ticket, UnorderedStream):
+                ticket.input_ended(total, error)
+            elif error is not None:
+                ticket.fail(error)
+            self._feeds = [feed for feed in self._feeds if not feed.ended]
+        self._nudge()
+
+    # ---- waiting ----
+
+    def wait(self, ticket: Any, deadline: int = FOREVER) -> bool:
+        """Drive until `ticket` is done, or follow another thread that drives; False if `deadline` came first."""
+        while not ticket.done:
+            if self._foreign:
+                raise ValueError("this pool belongs to the parent process: its results do not come here")
+            if self._driving.acquire(blocking=False):
+                try:
+                    while not ticket.done:
+                        self._drive(deadline)
+                        if clock_ns() >= deadline:
+                            break
+                finally:
+                    self._driving.release()
+                    if self._followers:
+                        self._tell()
+            else:
+                self._follow(ticket, deadline)
+            if not ticket.done and clock_ns() >= deadline:
+                return False
+        return True
+
+    def look(self, ticket: Any) -> None:
+        """Take what has arrived, without waiting."""
+        if not ticket.done and not self._foreign and self._driving.acquire(blocking=False):
+            try:
+                self._drive(0)
+            finally:
+                self._driving.release()
+
+    def _follow(self, ticket: Any, deadline: int) -> None:
+        keeper = self._keeper
+        if keeper is not None and keeper.is_driving:
+            keeper.is_wanted = True
+            self._nudge()
+        with self._changed:
+            self._followers += 1
+            try:
+                left = max(0.0, min(0.1, (deadline - clock_ns()) / 1e9))
+                if not ticket.done:
+                    self._changed.wait(left)
+            finally:
+                self._followers -= 1
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _nudge(self) -> None:
+        try:
+            self._results.put(b"", tag=wire.NUDGE)
+        except Closed:
+            pass
+
+    # ---- driving; by one thread at a time ----
+
+    def _drive(self, deadline: int) -> None:
+        """Take results, waiting for them until `deadline` or the next look at the workers, and act on them."""
+        now = clock_ns()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_NS
+            self._look_at_workers()
+        if self._ended:
+            return
+        _, messages = self._results.take(_TAKE, min(deadline, self._look_at), _SPIN_US if deadline else 0)
+        with self._lock:
+            for tag, payload in messages:
+                if tag == wire.RESULTS:
+                    self._take_results(payload)
+                elif tag != wire.NUDGE:
+                    self._take_message(tag, payload)
+            if messages:
+                for feed in tuple(self._feeds):
+                    feed.advance()
+        if self._finished:
+            self._call_back()
+        if messages and self._followers:
+            self._tell()
+
+    def _call_back(self) -> None:
+        with self._lock:
+            finished, self._finished = self._finished, []
+        for ticket in finished:
+            try:
+                ticket.finish()
+            except Exception:
+                # Nobody's result: told where uncaught exceptions of threads are told, and the pool goes on.
+                import sys
+
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _take_results(self, payload: Any) -> None:
+        pieces, values, errors = wire.decode_results(payload)
+        at = 0
+        for piece in pieces:
+            batch = self._scheduler.finished(piece.position, piece.count)
+            end = at + piece.count
+            if batch is not None:
+                batch.function.estimate.learn(piece.count, piece.elapsed_ns)
+                mine = values if len(pieces) == 1 else values[at:end]
+                faults = {index - at: error for index, error in errors.items() if at <= index < end} if errors else {}
+                ticket = batch.ticket
+                was_done = ticket.done
+                ticket.deliver(batch.start + piece.first, mine, faults)
+                if ticket.done and not was_done:
+                    self._finished.append(ticket)
+            at = end
+
+    def _take_message(self, tag: int, payload: Any) -> None:
+        if tag == wire.READY:
+            self._perform(self._scheduler.handle(WorkerReady(int.from_bytes(payload, "little"))))
+        elif tag == wire.LEAVING:
+            self._perform(self._scheduler.handle(WorkerLeaving(int.from_bytes(payload, "little"))))
+        elif tag == wire.INITIALIZER_FAILED:
+            cause = wire.decode_error(payload)
+            error = InitializerFailed(f"the pool's initializer raised {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+            self._give_up(error)
+        elif tag == wire.FUNCTION_LOST:
+            position, reason = wire.decode_function_lost(payload)
+            batch = self._scheduler.forget(position)
+            if batch is None:
+                return
+            if batch.function.resend_by_value():
+                self.queue(batch)
+                return
+            lost = wire.function_error(batch.function, reason)
+            self._deliver_errors(batch, lost)
+
+    def _deliver_errors(self, batch: Batch, error: BaseException) -> None:
+        self.deliver(
+            batch.ticket, batch.start, [None] * len(batch.items), dict.fromkeys(range(len(batch.items)), error)
+        )
+
+    # ---- workers ----
+
+    def _look_at_workers(self) -> None:
+        with self._lock:
+            sentinels = {
+                handle._child.sentinel: identity
+                for identity, handle in self._children.items()
+                if handle._child is not None
+            }
+            if not sentinels:
+                return
+            for sentinel in _os.wait_readable([fd for fd in sentinels if fd >= 0], 0):
+                self._worker_ended(sentinels[sentinel])
+
+    def _worker_ended(self, identity: int) -> None:
+        handle = self._children[identity]
+        child = handle._child
+        assert child is not None
+        # What it sent before it died counts: read it before the claim is looked at.
+        claim = _core.process_claim(identity)
+        while True:
+            _, messages = self._results.take(_TAKE, 0, 0)
+            if not messages:
+                break
+            for tag, payload in messages:
+                if tag == wire.RESULTS:
+                    self._take_results(payload)
+                elif tag != wire.NUDGE:
+                    self._take_message(tag, payload)
+        exitcode = child.poll()
+        if exitcode is None:
+            return
+        del self._children[identity]
+        self.processes = [process for process in self.processes if process is not handle]
+        if self._ended:
+            return
+        event = WorkerExited(identity, exitcode, claim, self._tasks.head)
+        self._perform(self._scheduler.handle(event), child.pid)
+        self._tell()
+
+    def _perform(self, actions: list[Action], pid: int = 0) -> None:
+        for action in actions:
+            match action:
+                case StartWorker():
+                    self._start_worker()
+                case Requeue(batch):
+                    if not getattr(batch.ticket, "ended", False):
+                        self.queue(batch)
+                case Fail(batch, index, _, exitcode):
+                    task = _short_task(batch, index)
+                    error = WorkerDied(
+                        f"worker {pid} {describe_exit(exitcode)} while it ran {task}",
+                        pid=pid,
+                        exitcode=exitcode,
+                        task=task,
+                    )
+                    self.deliver(batch.ticket, batch.start + index, [None], {0: error})
+                case GiveUp(exitcode):
+                    self._give_up(
+                        StartFailed(
+                            f"workers do not come up: the last {describe_exit(exitcode)} before its first task; "
+                            "see what it printed"
+                        )
+                    )
+
+    def _start_worker(self) -> None:
+        try:
+            handle = self._start(self._spec)
+        except ProcessionError as error:
+            self._give_up(error)
+            raise
+        assert handle._child is not None
+        self.processes.append(handle)
+        self._children[handle._child.identity] = handle
+        self._scheduler.started(handle._child.identity)
+
+    def _give_up(self, error: BaseException) -> None:
+        """The pool cannot go on: every ticket gets `error`."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+            self._scheduler.closing = True
+            self._drop_all(error)
+            self._tasks.close()
+            for handle in self._children.values():
+                if handle._child is not None:
+                    handle._child.send_signal(9)
+        self._tell()
+
+    def _drop_all(self, error: BaseException) -> None:
+        feeds, self._feeds = self._feeds, []
+        tickets = [batch.ticket for batch in self._scheduler.in_flight.values()]
+        for feed in feeds:
+            feed.stop()
+            tickets.append(feed._ticket)
+        self._scheduler.in_flight.clear()
+        for ticket in tickets:
+            if not ticket.done:
+                ticket.fail(error)
+                self._finished.append(ticket)
+
+    # ---- the keeper ----
+
+    def _wake_keeper(self, soon: bool) -> None:
+        keeper = self._keeper
+        if keeper is None:
+            keeper = self._keeper = _Keeper(self)
+            keeper.start()
+        keeper.wake(soon)
+
+    def _has_work(self) -> bool:
+        return bool(self._scheduler.in_flight or self._feeds or self._finished)
+
+    # ---- the end ----
+
+    def close(self) -> None:
+        """No more submissions; what is out will be done."""
+        if self._foreign:
+            return
+        self._scheduler.closing = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was terminated, or is another process's."""
+        return self._ended or self._foreign
+
+    def join(self) -> None:
+        """After close(): wait until all work is done and all workers have ended."""
+        if self._foreign:
+            return
+        drained = _Drained(self)
+        self.wait(drained)
+        if self._failure is None and not self._ended:
+            self._tasks.close()
+        self._end_workers(None)
+
+    def terminate(self) -> None:
+        """Kill the workers now; what is out fails.  Bounded in time from any state."""
+        if self._foreign:
+            return
+        with self._lock:
+            if not self._ended:
+                self._ended = True
+                self._scheduler.closing = True
+                self._drop_all(WorkerDied("the pool was terminated before the task was done"))
+                self._tasks.close()
+                for handle in self._children.values():
+                    if handle._child is not None:
+                        handle._child.send_signal(15)
+        self._nudge()
+        self._tell()
+        self._end_workers(_GRACE)
+
+    def _end_workers(self, grace: float | None) -> None:
+        """Wait for the workers to end; kill those that have not after `grace` seconds."""
+        deadline = deadline_after(grace)
+        while self._children:
+            with self._lock:
+                handles = list(self._children.items())
+            for identity, handle in handles:
+                child = handle._child
+                if child is not None and child.wait(deadline) is None:
+                    _core.kill_descendants(child.pid)
+                    child.send_signal(9)
+                    child.wait()
+                self._children.pop(identity, None)
+        self._ended = True
+        self.processes = []
+        if self._keeper is not None:
+            self._keeper.wake(True)
+        memory.trim()
+
+    def _forked(self) -> None:
+        """In a forked child: the pool is the parent's."""
+        self._foreign = True
+        self._children = {}
+        self.processes = []
+        self._feeds = []
+        self._lock = threading.RLock()
+        self._driving = threading.RLock()
+        self._changed = threading.Condition(threading.Lock())
+
+
+class _Drained:
+    """Done when nothing is out."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    @property
+    def done(self) -> bool:
+        return self._workers._ended or not self._workers._has_work()
+
+
+class _Keeper:
+    """The thread that drives while work is out and nobody waits for it.  It does not keep the pool alive."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = weakref.ref(workers, self._gone)
+        self._event = threading.Event()
+        self._soon = False
+        self.is_driving = False
+        self.is_wanted = False  # by somebody who wants to drive
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="procession-keeper", daemon=True).start()
+
+    def wake(self, soon: bool) -> None:
+        """There may be work; with `soon`, callbacks wait for it."""
+        if soon:
+            self._soon = True
+        if not self._event.is_set():
+            self._event.set()
+
+    def _gone(self, _: object) -> None:
+        self._event.set()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._event.wait()
+            workers = self._workers()
+            if workers is None or workers.is_over:
+                return
+            if not workers._has_work():
+                self._event.clear()
+                if workers._has_work():
+                    self._event.set()
+                continue
+            soon, self._soon = self._soon, False
+            del workers
+            if not soon:
+                pause.wait(_KEEPER_DELAY)
+            workers = self._workers()
+            if workers is not None:
+                self._drive_a_while(workers)
+            del workers
+
+    def _drive_a_while(self, workers: Workers) -> None:
+        if not workers._driving.acquire(blocking=False):
+            threading.Event().wait(_KEEPER_DELAY)  # somebody drives; look again later
+            return
+        self.is_driving = True
+        try:
+            deadline = deadline_after(0.5)
+            while not self.is_wanted and workers._has_work() and clock_ns() < deadline and not workers.is_over:
+                workers._drive(deadline)
+        finally:
+            self.is_driving = False
+            self.is_wanted = False
+            workers._driving.release()
+            workers._tell()
+
+
+def _short_task(batch: Batch, index: int) -> str:
+    item = batch.items[index]
+    if batch.mode == wire.ITEM:
+        arguments = _short(item)
+    elif batch.mode == wire.STAR:
+        arguments = ", ".join(map(_short, item))
+    else:
+        arguments = ", ".join([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
+    return f"{batch.function!r}({arguments})"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."

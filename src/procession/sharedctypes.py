@@ -1,0 +1,102 @@
+"""Value: ctypes objects in the arena."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from procession.engine import memory
+from procession.synchronize import Lock
+
+__all__ = ["RawValue", "Synchronized", "Value"]
+
+_TYPECODES: dict[str, Any] = {
+    "c": ctypes.c_char,
+    "u": ctypes.c_wchar,
+    "b": ctypes.c_byte,
+    "B": ctypes.c_ubyte,
+    "h": ctypes.c_short,
+    "H": ctypes.c_ushort,
+    "i": ctypes.c_int,
+    "I": ctypes.c_uint,
+    "l": ctypes.c_long,
+    "L": ctypes.c_ulong,
+    "q": ctypes.c_longlong,
+    "Q": ctypes.c_ulonglong,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
+
+
+def RawValue(typecode_or_type: Any, *args: Any) -> Any:
+    """A ctypes object in shared memory, without a lock."""
+    kind = _TYPECODES.get(typecode_or_type, typecode_or_type) if isinstance(typecode_or_type, str) else typecode_or_type
+    if isinstance(kind, str):
+        raise TypeError(f"bad typecode {kind!r} (must be one of {', '.join(_TYPECODES)})")
+    block = memory.new_block(ctypes.sizeof(kind))
+    value = _open_raw(kind, block)
+    ctypes.memset(ctypes.addressof(value), 0, ctypes.sizeof(value))
+    value.__init__(*args)
+    return value
+
+
+def _open_raw(kind: Any, block: memory.Block) -> Any:
+    value = kind.from_buffer(memoryview(block)[: ctypes.sizeof(kind)])
+    value._block = block
+    return value
+
+
+class Synchronized:
+    """A ctypes object with a lock; its ``value`` is read and written under the lock."""
+
+    def __init__(self, obj: Any, lock: Any = None, ctx: Any = None) -> None:
+        self._obj = obj
+        self._lock = lock if lock is not None else Lock(ctx=ctx)
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_synchronized, (type(self._obj), self._obj._block, self._lock)
+
+    def __enter__(self) -> Any:
+        return self._lock.__enter__()
+
+    def __exit__(self, *args: Any) -> None:
+        self._lock.__exit__(*args)
+
+    def get_obj(self) -> Any:
+        """The ctypes object itself."""
+        return self._obj
+
+    def get_lock(self) -> Any:
+        """The lock."""
+        return self._lock
+
+    @property
+    def value(self) -> Any:
+        with self._lock:
+            return self._obj.value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        with self._lock:
+            self._obj.value = value
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} wrapper for {self._obj}>"
+
+
+def _open_synchronized(kind: Any, block: memory.Block, lock: Any) -> Synchronized:
+    return Synchronized(_open_raw(kind, block), lock)
+
+
+def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
+    """A shared ctypes value; with a lock of its own, or `lock`, or none if that is False."""
+    obj = RawValue(typecode_or_type, *args)
+    if lock is False:
+        return obj
+    if lock is True or lock is None:
+        lock = None
+    elif not hasattr(lock, "acquire"):
+        raise AttributeError(f"{lock!r} has no method 'acquire'")
+    return Synchronized(obj, lock, ctx)

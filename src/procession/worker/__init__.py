@@ -1,0 +1,1 @@
+"""What runs in a child.  Light to import: a worker pays for it at every start."""

@@ -1,0 +1,76 @@
+"""The fork server: a single-threaded interpreter that has imported what children need, and forks one at each request.
+
+A child is a *sibling* of the server, so a child of the process that asked: that one waits for it and is its parent.  The
+server ends when the socket closes or that process ends, whatever comes first.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import importlib
+import signal
+import socket
+import struct
+import sys
+from typing import Any, NoReturn
+
+from procession import _core
+from procession.engine import codec, launch, memory
+from procession.worker import boot
+
+__all__ = ["main"]
+
+_IDENTITY = struct.Struct("<q")
+
+
+def main(arena: str, identity: str, descriptor: str) -> NoReturn:
+    """Entry of the server; the arguments are numbers on its command line."""
+    memory.attach(int(arena), int(identity))
+    launch.end_process(lambda: _serve(socket.socket(fileno=int(descriptor))))
+
+
+def _serve(requests: socket.socket) -> int:
+    message = _core.message_of_boot()
+    facts = ast.literal_eval(codec.header_of(message).decode())
+    del message
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _core.die_with_parent(facts["parent"])
+    _preload(facts)
+    while True:
+        request = requests.recv(_IDENTITY.size)
+        if len(request) < _IDENTITY.size:
+            return 0
+        (identity,) = _IDENTITY.unpack(request)
+        memory.fork_as(identity)
+        try:
+            pid = _core.fork_sibling()
+        except OSError as error:
+            pid = -(error.errno or errno.EAGAIN)
+        if pid == 0:
+            requests.close()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            boot.run()
+        requests.send(_IDENTITY.pack(pid))
+
+
+def _preload(facts: dict[str, Any]) -> None:
+    """Import the main module and what was asked for.  What fails here fails again in the child, where it is told."""
+    path = list(sys.path)
+    sys.path[:] = facts["path"]
+    sys.argv[:] = facts["argv"]
+    for name in facts["preload"]:
+        try:
+            if name != "__main__":
+                importlib.import_module(name)
+            elif "main" in facts:
+                boot.import_main(*facts["main"])
+        except BaseException:
+            pass
+    sys.path[:] = path
+    # What an import printed must not come out once for each child.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass

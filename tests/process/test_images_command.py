@@ -1,0 +1,262 @@
+"""`procession images` end to end, as users start it: files in, thumbnails, words and an exit code out."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("PIL")
+
+from PIL import Image
+
+DEADLINE_S = 60.0
+PROMPT_S = 1.0
+"""Ctrl-C must have ended the command by then."""
+
+
+def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "procession.cli", "images", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    # A session of its own is also a process group: a signal to it is what Ctrl-C in a terminal does.
+    return subprocess.Popen(command, **{**pipes, "start_new_session": True, **options})  # type: ignore[call-overload,no-any-return]
+
+
+def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    with start(*arguments) as process:
+        try:
+            out, err = process.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_until(is_true: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    end_s = time.monotonic() + deadline_s
+    while not is_true():
+        assert time.monotonic() < end_s, f"{what}: not within {deadline_s} s"
+        time.sleep(0.005)
+
+
+def files_under(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def slow_source(source: Path) -> Path:
+    """400 names of one large JPEG: tens of seconds of work."""
+    # The EXIF-free grey noise takes about 0.1 s to decode.
+    Image.effect_noise((4000, 3000), 80).convert("RGB").save(source / "0000.jpg", quality=95)
+    for number in range(1, 400):
+        os.link(source / "0000.jpg", source / f"{number:04}.jpg")
+    return source
+
+
+@pytest.fixture
+def slow_run(slow_source: Path, target: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The command in the middle of its work."""
+    with start(slow_source, target, "--workers", 2) as process:
+        try:
+            wait_until(lambda: target.exists() and any(target.glob("*.jpg")), "the first thumbnail")
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_every_image_becomes_a_thumbnail_under_its_name(source: Path, target: Path) -> None:
+    (source / "sub" / "deep").mkdir(parents=True)
+    names = {"a.png", "sub/b.jpg", "sub/deep/c.webp", "sub/deep/odd\nname.gif"}
+    for name in names:
+        Image.new("RGB", (300, 200), "red").save(source / name)
+    done = run(source, target, "--size", "60x60")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"made 4 of 4 images in [\d.]+ s, [\d.]+ images/s, .* read, .* written\n", done.stdout)
+    assert files_under(target) == names
+    for name in names:
+        with Image.open(target / name) as image:
+            assert image.size == (60, 40)
+
+
+def test_bad_files_are_named_with_their_reason_and_stop_nothing(source: Path, target: Path) -> None:
+    Image.new("RGB", (300, 200), "red").save(source / "good.png")
+    Image.effect_noise((300, 300), 50).save(source / "whole.jpg")
+    (source / "cut.jpg").write_bytes((source / "whole.jpg").read_bytes()[:-2000])
+    (source / "empty.jpg").touch()
+    (source / "words.jpg").write_text("not a picture")
+    (source / "notes.txt").write_text("not a picture")
+    (source / "broken.png").symlink_to("nowhere")
+    os.mkfifo(source / "pipe.png")
+    (source / ".hidden").touch()
+    done = run(source, target)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert lines[0] == "failed broken.png: cannot be opened: No such file or directory"
+    assert lines[1].startswith("failed cut.jpg: cannot be decoded: image file is truncated")
+    assert lines[2:6] == [
+        "failed empty.jpg: empty file",
+        "failed notes.txt: not an image",
+        "failed pipe.png: not a file but a fifo",
+        "failed words.jpg: not an image, or damaged beyond recognition",
+    ]
+    assert lines[6].startswith("made 2 of 8 images in ")
+    assert lines[6].endswith(", 6 failed")
+    assert files_under(target) == {"good.png", "whole.jpg"}
+
+
+def test_an_empty_folder_says_so(source: Path, target: Path) -> None:
+    done = run(source, target)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"no images in {source}\n", "")
+    assert not target.exists()
+
+
+def test_a_second_run_replaces_thumbnails_and_ignores_them_inside_the_source(source: Path) -> None:
+    Image.new("RGB", (300, 200), "red").save(source / "a.png")
+    for size, expected in (("60x60", (60, 40)), ("30x30", (30, 20))):
+        assert run(source, source / "small", "--size", size).returncode == 0
+        assert files_under(source) == {"a.png", "small/a.png"}
+        with Image.open(source / "small" / "a.png") as image:
+            assert image.size == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{source}"], "OUT"),
+        (["{source}/missing", "{target}"], "there is no folder"),
+        (["{source}", "{source}"], "the same folder"),
+        (["{source}", "{target}", "--size", "big"], "size must be WIDTHxHEIGHT"),
+        (["{source}", "{target}", "--workers", "0"], "workers"),
+        (["{source}", "{source}/a.psd"], "not a folder"),
+        (["{collision}", "{target}"], "would both become"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_written(
+    arguments: list[str], message: str, source: Path, target: Path, tmp_path: Path
+) -> None:
+    (source / "a.psd").touch()
+    collision = tmp_path / "collision"
+    collision.mkdir()
+    (collision / "a.psd").touch()
+    (collision / "a.psd.png").touch()
+    done = run(*(argument.format(source=source, target=target, collision=collision) for argument in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not target.exists()
+
+
+def test_ctrl_c_ends_promptly_and_says_what_was_done(slow_run: "subprocess.Popen[str]", target: Path) -> None:
+    family = psutil.Process(slow_run.pid).children(recursive=True)
+    started_s = time.monotonic()
+    os.killpg(slow_run.pid, signal.SIGINT)
+    out, err = slow_run.communicate(timeout=DEADLINE_S)
+    assert time.monotonic() - started_s < PROMPT_S
+    assert slow_run.returncode == 130
+    assert re.fullmatch(r"interrupted: made \d+ of 400 images in .*, \d+ not done\n", out)
+    assert "Traceback" not in err
+    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    thumbnails = files_under(target)
+    assert not [name for name in thumbnails if name.startswith(".")]
+    for name in thumbnails:
+        with Image.open(target / name) as image:
+            image.load()
+
+
+def test_a_killed_worker_costs_one_image_at_most(
+    slow_run: "subprocess.Popen[str]", slow_source: Path, target: Path
+) -> None:
+    for unneeded in sorted(slow_source.iterdir())[100:]:
+        unneeded.unlink()  # shortens the run: a file that vanished is one more failure with a reason
+    busy: list[psutil.Process] = []
+
+    def find_busy_worker() -> bool:
+        for process in psutil.Process(slow_run.pid).children(recursive=True):
+            try:
+                is_busy = any(file.path.startswith(str(slow_source)) for file in process.open_files())
+            except psutil.Error:
+                continue
+            if is_busy:
+                busy.append(process)
+                return True
+        return False
+
+    wait_until(find_busy_worker, "a worker that reads an image")
+    busy[0].kill()
+    out, _ = slow_run.communicate(timeout=DEADLINE_S)
+    assert slow_run.returncode == 1
+    failures = [line for line in out.splitlines() if line.startswith("failed") and "No such file" not in line]
+    assert len(failures) <= 1
+    assert all("SIGKILL" in line for line in failures)
+    assert len(files_under(target)) >= 100 - len(failures)
+    assert not [name for name in files_under(target) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_a_terminal_sees_a_bar_with_rate_and_time_left(no_colour: bool, source: Path, target: Path) -> None:
+    Image.effect_noise((2000, 1500), 80).save(source / "0.png")
+    for number in range(1, 20):
+        os.link(source / "0.png", source / f"{number}.png")
+    controller, terminal = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR"}}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "110", **({"NO_COLOR": "1"} if no_colour else {})}
+    with start(source, target, stdout=terminal, stderr=terminal, env=environment) as process:
+        os.close(terminal)
+        screen = b"".join(read_terminal(controller))
+        assert process.wait(timeout=DEADLINE_S) == 0
+    os.close(controller)
+    text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", screen).decode()
+    assert re.search(r"of 20 images +[\d.]+ images/s, [\d.]+ s left", text)
+    assert "made 20 of 20 images" in text
+    assert (re.search(rb"\x1b\[[0-9;]*3[0-9][;m]", screen) is None) == no_colour
+    assert screen.count(b"\x1b[?25h") >= screen.count(b"\x1b[?25l")  # the cursor is back
+
+
+def read_terminal(controller: int) -> Iterator[bytes]:
+    end_s = time.monotonic() + DEADLINE_S
+    while select.select([controller], [], [], max(0.0, end_s - time.monotonic()))[0]:
+        try:
+            data = os.read(controller, 65536)
+        except OSError:  # what Linux says when the last writer is gone
+            return
+        if not data:
+            return
+        yield data
+
+
+def test_a_worker_imports_neither_rich_nor_typer(source: Path) -> None:
+    program = "import sys, procession.apps.thumbnail; print(*sorted({'rich', 'typer', 'PIL'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "PIL\n"
+
+
+def test_without_pillow_the_command_says_how_to_get_it(source: Path, target: Path) -> None:
+    program = (
+        "import sys; sys.modules['PIL'] = None; sys.argv[1:] = ['images', 'a', 'b'];"
+        "import procession.cli; procession.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'procession[images]'" in done.stderr
