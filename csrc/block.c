@@ -344,7 +344,9 @@ void psn_block_disown(struct psn_arena *arena, struct psn_handle handle) {
 /* ---- messages ---- */
 
 psn_status psn_message_allocate(struct psn_arena *arena, uint32_t ref_room, uint64_t body_size, struct psn_handle *out) {
-    uint64_t size = sizeof(struct psn_message) + ref_room * sizeof(uint64_t) + body_size;
+    uint64_t head_size = sizeof(struct psn_message) + ref_room * sizeof(uint64_t), size = head_size + body_size;
+    if (size < head_size)
+        return PSN_NO_MEMORY;
     psn_status status = psn_block_allocate_owned(arena, PSN_MESSAGE, size, out);
     if (status == PSN_OK) {
         struct psn_message *message = psn_at(arena, out->offset);

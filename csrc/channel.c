@@ -6,6 +6,7 @@
 
 #define FIRST_RING_LOG 6u
 #define SHRINK_RING_LOG 13u
+#define HANDFUL 16u /* small messages that one reader takes sooner than another wakes up */
 #define LONGEST_SLEEP_NS 500000000u /* a wake-up given to a reader that was killed on its way is made good within it */
 
 static struct psn_channel *channel_at(struct psn_arena *arena, uint64_t offset) { return psn_at(arena, offset); }
@@ -144,10 +145,17 @@ static psn_status change_ring(struct psn_arena *arena, uint64_t offset, unsigned
 
 /* ---- put ---- */
 
+/* Whether a reader will look here by itself in a moment.  One that was killed or held up is believed only so long. */
+static bool is_awaited(struct psn_channel *c) {
+    uint64_t until = load_seq_cst(&c->awake_until);
+    return until && psn_clock_ns() < until;
+}
+
 static void announce(struct psn_channel *c) {
     /* The commit is seen before the counts are read: a waiter counts itself before it looks for messages. */
     atomic_thread_fence(memory_order_seq_cst);
-    psn_wake_one(&c->items);
+    if (load_relaxed(&c->items.waiters) && !is_awaited(c))
+        psn_wake_one(&c->items);
     if (load_relaxed(&c->has_bells) == 0)
         return;
     for (int i = 0; i < PSN_BELLS; i++) {
@@ -231,11 +239,12 @@ static bool has_items(struct psn_channel *c) { return load_acquire(&c->tail) != 
 
 /* Wait for a message without sleeping, if the writer is on another cpu and nobody else does. */
 static bool spin(struct psn_channel *c, uint32_t spin_us) {
-    if (spin_us == 0 || load_relaxed(&c->put_cpu) == psn_cpu() || load_relaxed(&c->spinners))
+    if (spin_us == 0 || load_relaxed(&c->put_cpu) == psn_cpu())
         return false;
-    /* Two may get here at once, and one killed here would be counted for ever: it is a hint that store and not add sets. */
-    store_relaxed(&c->spinners, 1);
-    uint64_t end = psn_clock_ns() + spin_us * UINT64_C(1000);
+    uint64_t now = psn_clock_ns(), end = now + spin_us * UINT64_C(1000), other = load_relaxed(&c->awake_until);
+    if (now < other && other != end && load_relaxed(&c->get_cpu) != psn_cpu())
+        return false;
+    store_seq_cst(&c->awake_until, end);
     bool found = false;
     do {
         for (int i = 0; i < 32 && !found; i++) {
@@ -243,7 +252,8 @@ static bool spin(struct psn_channel *c, uint32_t spin_us) {
             found = has_items(c) || load_relaxed(&c->is_closed);
         }
     } while (!found && psn_clock_ns() < end && load_relaxed(&c->put_cpu) != psn_cpu());
-    store_relaxed(&c->spinners, 0);
+    if (!found)
+        store_seq_cst(&c->awake_until, 0); /* from here on a put must wake; we look once more before we sleep */
     return found;
 }
 
@@ -318,8 +328,10 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
             for (uint32_t i = 0; i < n; i++)
                 psn_wake_one(&c->room);
         }
+        bool is_back_soon = claim && spin_us;
+        store_seq_cst(&c->awake_until, is_back_soon ? psn_clock_ns() + spin_us * UINT64_C(1000) : 0);
         /* One wake-up may have stood for several puts: pass it on. */
-        if (n < available)
+        if (available - n > (is_back_soon ? HANDFUL : 0))
             psn_wake_one(&c->items);
         *taken = n;
         *first = head;
@@ -327,7 +339,14 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
     }
 }
 
-/* ---- close, listen ---- */
+/* ---- rouse, close, listen ---- */
+
+void psn_channel_rouse(struct psn_arena *arena, uint64_t offset) {
+    struct psn_channel *c = channel_at(arena, offset);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (has_items(c))
+        psn_wake_one(&c->items);
+}
 
 void psn_channel_close(struct psn_arena *arena, uint64_t offset) {
     struct psn_channel *c = channel_at(arena, offset);

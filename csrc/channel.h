@@ -49,10 +49,11 @@ struct psn_channel {
     struct psn_waitable items;
     struct psn_waitable room;
     psn_a32 has_bells; /* somebody has listened once; never taken back, so no death can leave it wrong */
-    psn_a32 spinners; /* readers that spin now: one is enough */
+    uint32_t spare;
     uint64_t new_ring; /* ... to which; whoever finds the change half done ends it */
     psn_a64 bells[PSN_BELLS];
-    uint64_t spare2[5];
+    psn_a64 awake_until; /* a reader looks here again by itself before that time: a put need not wake another */
+    uint64_t spare2[4];
 };
 _Static_assert(sizeof(struct psn_channel) == 256, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
@@ -66,7 +67,8 @@ PSN_MUST_CHECK psn_status psn_channel_put_message(struct psn_arena *arena, uint6
                                                   struct psn_handle message, uint64_t deadline_ns);
 
 /* Take up to `wanted` messages, at least one; `first` is the position of the first.  Message blocks are then owned by the
-   caller.  `claim`, if given, names what is taken before it is taken.  OK, EMPTY (deadline passed), CLOSED (and nothing is
+   caller.  `claim`, if given, names what is taken before it is taken, and `spin_us` says then, if not 0, that the caller will
+   be back about so soon: until then nobody else is woken for less than a handful of messages (see psn_channel_rouse).  OK, EMPTY (deadline passed), CLOSED (and nothing is
    left), INTERRUPTED. */
 PSN_MUST_CHECK psn_status psn_channel_take(struct psn_arena *arena, uint64_t channel, uint32_t wanted,
                                            struct psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us,
@@ -76,6 +78,8 @@ static inline uint64_t psn_channel_count(struct psn_channel *channel) {
     uint64_t head = load_acquire(&channel->head); /* first: the tail never falls behind a head seen before it */
     return load_acquire(&channel->tail) - head;
 }
+/* Wake a reader if there are messages: for those who have relied on one to come back that does not. */
+void psn_channel_rouse(struct psn_arena *arena, uint64_t channel);
 void psn_channel_close(struct psn_arena *arena, uint64_t channel);
 /* Have `bell` rung at the next put.  OK; FULL if there is no place for it (then poll). */
 PSN_MUST_CHECK psn_status psn_channel_listen(struct psn_arena *arena, uint64_t channel, uint64_t bell);

@@ -3,7 +3,9 @@
    The walk from page 0 by `pages` is always whole: each split or join is one store. */
 #include "arena.h"
 
-#define SCAN_LIMIT 32 /* runs looked at within one bin before a larger bin is tried */
+#include <limits.h>
+
+#define SCAN_LIMIT 32 /* runs looked at within one bin before a larger bin is tried; of all bins only the first can hold too short ones */
 
 static unsigned bin_of(uint64_t pages) { return (unsigned)(63 - __builtin_clzll(pages)); }
 
@@ -38,10 +40,10 @@ static void set_before(struct psn_arena *arena, uint64_t page, uint64_t length) 
         psn_page_at(arena, page)->before = length;
 }
 
-static uint64_t find_run(struct psn_arena *arena, int warm, uint64_t pages) {
+static uint64_t find_run(struct psn_arena *arena, int warm, uint64_t pages, int limit) {
     for (unsigned bin = bin_of(pages); bin < PSN_BINS; bin++) {
         int looked = 0;
-        for (uint64_t at = arena->header->bins[warm][bin]; at && looked < SCAN_LIMIT; looked++) {
+        for (uint64_t at = arena->header->bins[warm][bin]; at && looked < limit; looked++) {
             struct psn_page *p = psn_page_at(arena, at - 1);
             if (load_relaxed(&p->pages) >= pages)
                 return at;
@@ -51,29 +53,50 @@ static uint64_t find_run(struct psn_arena *arena, int warm, uint64_t pages) {
     return 0;
 }
 
+/* A new run behind all others; there must be room for it. */
+static uint64_t take_top(struct psn_arena *arena, uint64_t pages) {
+    struct psn_arena_header *h = arena->header;
+    uint64_t top = load_relaxed(&h->top);
+    struct psn_page *p = psn_page_at(arena, top);
+    p->warm = 0;
+    p->before = h->last_run; /* known only by walking, so it is kept beside the top */
+    store_relaxed(&p->pages, pages);
+    store_relaxed(&p->kind, PSN_PAGE_FREE);
+    h->last_run = pages;
+    store_release(&h->top, top + pages); /* commit */
+    return top;
+}
+
+static void join(struct psn_arena *arena, uint64_t page);
+
+/* There is no such run within easy reach and no room behind the top.  Make all free runs cold, so that neighbours join, look
+   at every one, and at last lengthen the one before the top.  Gives page number + 1, or 0. */
+static uint64_t find_hard(struct psn_arena *arena, uint64_t pages) {
+    struct psn_arena_header *h = arena->header;
+    psn_pages_trim(arena, 0);
+    uint64_t at = find_run(arena, 0, pages, INT_MAX);
+    uint64_t top = load_relaxed(&h->top), last = top - h->last_run;
+    if (at || top == 0 || load_relaxed(&psn_page_at(arena, last)->kind) != PSN_PAGE_FREE ||
+        pages - h->last_run > h->page_count - top)
+        return at;
+    bin_remove(arena, last);
+    take_top(arena, pages - h->last_run);
+    join(arena, last);
+    bin_insert(arena, last);
+    return last + 1;
+}
+
 psn_status psn_pages_take(struct psn_arena *arena, uint64_t pages, uint64_t *first) {
     struct psn_arena_header *h = arena->header;
-    uint64_t at = find_run(arena, 1, pages);
+    uint64_t at = find_run(arena, 1, pages, SCAN_LIMIT);
     if (!at)
-        at = find_run(arena, 0, pages);
-    if (!at) {
-        uint64_t top = load_relaxed(&h->top);
-        if (pages > h->page_count - top)
-            return PSN_NO_MEMORY;
-        struct psn_page *p = psn_page_at(arena, top);
-        p->warm = 0;
-        p->before = 0;
-        if (top) {
-            /* The last run's length is known only by walking, so it is kept beside the top (see give). */
-            p->before = h->last_run;
-        }
-        store_relaxed(&p->pages, pages);
-        store_relaxed(&p->kind, PSN_PAGE_FREE);
-        h->last_run = pages;
-        store_release(&h->top, top + pages); /* commit */
-        *first = top;
+        at = find_run(arena, 0, pages, SCAN_LIMIT);
+    if (!at && pages <= h->page_count - load_relaxed(&h->top)) {
+        *first = take_top(arena, pages);
         return PSN_OK;
     }
+    if (!at && !(at = find_hard(arena, pages)))
+        return PSN_NO_MEMORY;
     uint64_t page = at - 1;
     struct psn_page *p = psn_page_at(arena, page);
     uint64_t length = load_relaxed(&p->pages);
@@ -159,9 +182,13 @@ void psn_pages_rebuild(struct psn_arena *arena) {
         struct psn_page *p = psn_page_at(arena, page);
         uint64_t length = load_relaxed(&p->pages);
         p->before = h->last_run;
-        h->last_run = length;
-        if (load_relaxed(&p->kind) == PSN_PAGE_FREE)
+        if (load_relaxed(&p->kind) == PSN_PAGE_FREE) {
+            for (uint64_t after; (after = page + length) < top && is_free_like(arena, after, p->warm);)
+                length += load_relaxed(&psn_page_at(arena, after)->pages);
+            store_release(&p->pages, length); /* commit */
             bin_insert(arena, page);
+        }
+        h->last_run = length;
         page += length;
     }
 }

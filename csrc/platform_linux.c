@@ -305,21 +305,25 @@ static void kill_children(uint32_t pid, int depth) {
             strcat(list, "/");
             strcat(list, entry->name);
             strcat(list, "/children");
-            if (read_whole(list, text, sizeof text) <= 0)
-                continue;
-            for (char *word = text; *word;) {
-                uint32_t child = 0;
-                while (*word >= '0' && *word <= '9')
-                    child = child * 10 + (uint32_t)(*word++ - '0');
-                while (*word == ' ' || *word == '\n')
-                    word++;
-                if (child == 0)
-                    break;
-                kill((pid_t)child, SIGSTOP); /* so that it starts no more children meanwhile */
-                if (depth < 64)
-                    kill_children(child, depth + 1);
-                kill((pid_t)child, SIGKILL);
+            int children = open(list, O_RDONLY | O_CLOEXEC);
+            /* A list may be longer than the text, so a number may come in two reads: it ends with the space behind it. */
+            uint32_t child = 0;
+            ssize_t size;
+            while (children >= 0 && (size = read(children, text, sizeof text)) > 0) {
+                for (ssize_t i = 0; i < size; i++) {
+                    if (text[i] >= '0' && text[i] <= '9') {
+                        child = child * 10 + (uint32_t)(text[i] - '0');
+                    } else if (child) {
+                        kill((pid_t)child, SIGSTOP); /* so that it starts no more children meanwhile */
+                        if (depth < 64)
+                            kill_children(child, depth + 1);
+                        kill((pid_t)child, SIGKILL);
+                        child = 0;
+                    }
+                }
             }
+            if (children >= 0)
+                close(children);
         }
     }
     close(tasks);

@@ -1,6 +1,8 @@
 """A drop-in multiprocessing: faster, unable to hang, and leaving nothing behind.
 
     import procession as multiprocessing
+
+Names and signatures are the standard library's; docs/compat.md lists what differs on purpose.
 """
 
 from __future__ import annotations

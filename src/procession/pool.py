@@ -92,11 +92,7 @@ class AsyncResult(CallTicket, _Waitable):
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._workers = workers
-        self.done = False
-        self._success = True
-        self._value = None
-        self._callback = callback
-        self._error_callback = error_callback
+        CallTicket.__init__(self, callback, error_callback)
 
 
 ApplyResult = AsyncResult
@@ -231,9 +227,8 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
         """``func(*args, **kwds)`` in a worker; returns at once."""
-        self._check_running()
         result = AsyncResult(self._workers, callback, error_callback)
-        self._workers.submit(result, func, tuple(args), kwds)
+        self._workers.submit(result, func, args if type(args) is tuple else tuple(args), kwds)
         return result
 
     # ---- many calls, all results ----

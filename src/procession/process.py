@@ -144,8 +144,7 @@ class BaseProcess(_stdlib.BaseProcess):
         if self._child is not None:
             if self._child.poll() is None:
                 raise ValueError(
-                    "Cannot close a process while it is still running. "
-                    "You should first call join() or terminate()."
+                    "Cannot close a process while it is still running. You should first call join() or terminate()."
                 )
             self._child.close()
             self._child = None
@@ -244,7 +243,7 @@ class BaseProcess(_stdlib.BaseProcess):
             _core.die_with_parent(self._parent_pid)
         try:
             sys.stdin.close()
-            sys.stdin = open(os.devnull, encoding="utf-8")
+            sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
         except (AttributeError, OSError, ValueError):
             pass
         code = 1

@@ -39,8 +39,7 @@ class Queue:
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
-        deadline = FOREVER if block and timeout is None else deadline_after(timeout) if block else 0
-        if not self._channel.put(encode(obj), deadline):
+        if not self._channel.put(encode(obj), FOREVER if block and timeout is None else _deadline(block, timeout)):
             raise Full
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -52,8 +51,7 @@ class Queue:
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
-        deadline = FOREVER if block and timeout is None else deadline_after(timeout) if block else 0
-        payload = self._channel.get(deadline)
+        payload = self._channel.get(FOREVER if block and timeout is None else _deadline(block, timeout))
         if payload is None:
             raise Empty
         return decode(payload)
@@ -90,6 +88,10 @@ class Queue:
 
     def cancel_join_thread(self) -> None:
         """Nothing to cancel."""
+
+
+def _deadline(block: bool, timeout: float | None) -> int:
+    return deadline_after(timeout) if block else 0
 
 
 def _open_queue(kind: type[Queue], channel: memory.Channel) -> Queue:

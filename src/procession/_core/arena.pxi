@@ -288,7 +288,7 @@ def block_open(uint64_t offset, uint64_t generation) -> Block:
 
 # Blocks that were pickled since the last take_exported(), with the thread that did it: a message must keep them alive until
 # its reader has opened them.
-cdef list exported = []
+exported: list = []
 
 
 def block_reduce(Block block):

@@ -172,7 +172,11 @@ cdef class Channel:
         else:
             message = payload
         while True:
-            if message is None:
+            if message is None and self.channel.limit == 0:
+                # Nothing to wait for but the mutex: giving the interpreter lock up would cost more, and a thread that
+                # waits for it would get it at every put.
+                status = psn_channel_put(&arena, offset, tag, data, <uint32_t>size, 0)
+            elif message is None:
                 with nogil:
                     status = psn_channel_put(&arena, offset, tag, data, <uint32_t>size, deadline)
             else:
@@ -194,6 +198,12 @@ cdef class Channel:
         cdef psn_status status
         cdef uint32_t taken = 0
         cdef uint64_t offset = self.block.handle.offset
+        # What is there already is taken without giving the interpreter lock up.
+        status = psn_channel_take(&arena, offset, wanted, claim, 0, 0, out, &taken, first)
+        if status == PSN_OK:
+            return taken
+        if deadline == 0 and status == PSN_EMPTY:
+            return 0
         while True:
             with nogil:
                 status = psn_channel_take(&arena, offset, wanted, claim, deadline, spin_us, out, &taken, first)
@@ -231,6 +241,10 @@ cdef class Channel:
         for i in range(n):
             taken.append((slots[i].tag, received(&slots[i])))
         return first, taken
+
+    def rouse(self) -> None:
+        """Wake a reader if there are messages, where readers that claim said that they would be back soon."""
+        psn_channel_rouse(&arena, self.block.handle.offset)
 
     def __reduce__(self):
         return channel_of, (self.block,)

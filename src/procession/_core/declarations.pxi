@@ -153,6 +153,7 @@ cdef extern from "channel.h" nogil:
     psn_status psn_channel_put_message(psn_arena *arena, uint64_t channel, uint32_t tag, psn_handle message, uint64_t deadline_ns)
     psn_status psn_channel_take(psn_arena *arena, uint64_t channel, uint32_t wanted, psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us, psn_slot *out, uint32_t *taken, uint64_t *first)
     uint64_t psn_channel_count(psn_channel *channel)
+    void psn_channel_rouse(psn_arena *arena, uint64_t channel)
     void psn_channel_close(psn_arena *arena, uint64_t channel)
     psn_status psn_channel_listen(psn_arena *arena, uint64_t channel, uint64_t bell)
     void psn_channel_unlisten(psn_arena *arena, uint64_t channel, uint64_t bell)

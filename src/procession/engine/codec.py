@@ -21,30 +21,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from procession import _stdlib
-from procession._core import Block, Message, block_new, message_new, take_exported
+from procession._stdlib import has_extra_reducers, make_pickler
+from procession._core import Block, Message, block_new, exported, is_plain, is_small_plain, message_new, take_exported
 from procession.errors import CannotEncode
 
-__all__ = ["LARGE", "Payload", "as_message", "decode", "encode", "encode_in_band", "header_of", "is_plain", "main_is_importable"]
+__all__ = ["LARGE", "SHORT", "Payload", "as_message", "decode", "encode", "encode_in_band", "header_of", "is_plain", "main_is_importable", "short_head"]
 
 Payload = bytes | Message
 LARGE = 1 << 16  # bytes from which a buffer gets a block of its own
 
 _dumps = pickle.dumps
 _loads = pickle.loads
-_FRAME, _SHORT = 0x01, 0x02
+_FRAME, SHORT, _PICKLE = 0x01, 0x02, 0x80
 _HEAD = struct.Struct("<BxxxII")
 _ENTRY = struct.Struct("<QqQ")
 _INSIDE = -1
 _ALIGNMENT = 16
-
-# Values of these types decode without running anybody's code: one that fails cannot take its neighbours with it.
-_PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
-
-
-def is_plain(values: list[Any]) -> bool:
-    """Whether nothing in `values` can fail to be decoded."""
-    return _PLAIN.issuperset(map(type, values))
 
 
 def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> Payload:
@@ -55,10 +47,13 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
     Raises:
         CannotEncode: neither pickle nor cloudpickle can; ``__cause__`` is pickle's own complaint.
     """
+    if not header and is_small_plain(value):
+        return _dumps(value, 5)
     buffers: list[pickle.PickleBuffer] = []
-    take_exported()
+    if exported:
+        take_exported()  # what somebody pickled without sending it
     try:
-        if _stdlib.has_extra_reducers():
+        if has_extra_reducers():
             data = _dump_with_reducers(value, buffers.append)
         else:
             data = _dumps(value, 5, buffer_callback=buffers.append)
@@ -66,10 +61,14 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
             data = _dump_by_value(value, buffers)
     except Exception as error:
         data = _dump_otherwise(value, buffers, error)
-    exported = take_exported()
     if buffers or exported or len(header) > 255:
-        return _frame(data, header, buffers, exported)
-    return b"\x02" + len(header).to_bytes(1, "little") + header + data if header else data
+        return _frame(data, header, buffers, take_exported())
+    return short_head(header) + data if header else data
+
+
+def short_head(header: bytes) -> bytes:
+    """What comes before a pickle, so that the message has this header of at most 255 bytes."""
+    return bytes((SHORT, len(header))) + header
 
 
 def encode_in_band(value: Any) -> bytes:
@@ -91,7 +90,7 @@ def encode_in_band(value: Any) -> bytes:
 
 def _dump_with_reducers(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
     file = io.BytesIO()
-    _stdlib.make_pickler(file, keep).dump(value)
+    make_pickler(file, keep).dump(value)
     return file.getvalue()
 
 
@@ -179,8 +178,10 @@ def _aligned(offset: int) -> int:
 
 def header_of(payload: Payload) -> bytes:
     """The header that it was encoded with."""
+    if type(payload) is bytes and payload[0] == _PICKLE:
+        return b""
     body = memoryview(payload)
-    if body[0] == _SHORT:
+    if body[0] == SHORT:
         return bytes(body[2 : 2 + body[1]])
     if body[0] != _FRAME:
         return b""
@@ -191,8 +192,10 @@ def header_of(payload: Payload) -> bytes:
 
 def decode(payload: Payload) -> Any:
     """The value that was encoded.  Its large buffers are the blocks themselves, writable, and this process's alone."""
+    if type(payload) is bytes and payload[0] == _PICKLE:
+        return _loads(payload)
     body = memoryview(payload)
-    if body[0] == _SHORT:
+    if body[0] == SHORT:
         return _loads(body[2 + body[1] :])
     if body[0] != _FRAME:
         return _loads(body)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from procession.engine import codec, memory
+from procession.engine import codec, memory, wire
 from procession.engine.scheduler import Estimate
 
 __all__ = ["FunctionTable", "SentFunction"]
@@ -20,14 +20,14 @@ _STABLE = (types.FunctionType, types.BuiltinFunctionType, type)
 class SentFunction:
     """A function in the arena, and what its calls have taken so far."""
 
-    __slots__ = ("block", "by_value", "estimate", "function", "handle")
+    __slots__ = ("block", "by_value", "estimate", "function", "heads")
 
     def __init__(self, function: Callable[..., Any], *, main_by_value: bool) -> None:
         self.function = function
         self.by_value = main_by_value
         self.estimate = Estimate()
         self.block: memory.Block
-        self.handle: tuple[int, int]
+        self.heads: tuple[bytes, ...]  # of messages that call it, by how they do
         self._send()
 
     def _send(self) -> None:
@@ -37,7 +37,7 @@ class SentFunction:
             payload = codec.encode_in_band(self.function)
         self.block = memory.new_block(len(payload))
         self.block.fill(payload)
-        self.handle = (self.block.offset, self.block.generation)
+        self.heads = wire.heads(self.block.offset, self.block.generation)
 
     def resend_by_value(self) -> bool:
         """A worker could not import it: send it whole, if it is the main module's and that was not tried; else False."""
@@ -57,7 +57,7 @@ class FunctionTable:
 
     def __init__(self, *, main_by_value: bool) -> None:
         self._main_by_value = main_by_value
-        self._sent: OrderedDict[Any, SentFunction] = OrderedDict()
+        self.sent: OrderedDict[Any, SentFunction] = OrderedDict()
 
     def send(self, function: Callable[..., Any]) -> SentFunction:
         """`function` in the arena.
@@ -67,10 +67,10 @@ class FunctionTable:
         """
         if type(function) not in _STABLE or getattr(function, "__closure__", None):
             return SentFunction(function, main_by_value=self._main_by_value)
-        sent = self._sent.get(function)
+        sent = self.sent.get(function)
         if sent is None:
             sent = SentFunction(function, main_by_value=self._main_by_value)
-            self._sent[function] = sent
-            if len(self._sent) > _KEPT:
-                self._sent.popitem(last=False)
+            self.sent[function] = sent
+            if len(self.sent) > _KEPT:
+                self.sent.popitem(last=False)
         return sent

@@ -143,7 +143,8 @@ def start(method: str, body: Body) -> Child:
     if _booting:
         raise RuntimeError(
             "a child process was started while the main module was being imported in a child. "
-            "Put the code that starts processes under\n\n    if __name__ == '__main__':\n        freeze_support()\n        ...\n\n"
+            "Put the code that starts processes under\n\n"
+            "    if __name__ == '__main__':\n        freeze_support()\n        ...\n\n"
             "so that a child can import the module without running it."
         )
     memory.ensure()
@@ -198,9 +199,8 @@ def end_process(body: Callable[[], int]) -> NoReturn:
 
 def _start_fresh(module: str, identity: int, fds: list[int]) -> int:
     arena = _core.arena_fd()
-    code = (
-        f"import sys; sys.path.append({_PACKAGE_PARENT!r}); from {module} import main; sys.path.pop(); main(*sys.argv[1:])"
-    )
+    import_entry = f"sys.path.append({_PACKAGE_PARENT!r}); from {module} import main; sys.path.pop()"
+    code = f"import sys; {import_entry}; main(*sys.argv[1:])"
     numbers = [str(arena), str(identity), *map(str, fds)]
     return _os.start_interpreter(code, numbers, [arena, *fds], _executable)
 

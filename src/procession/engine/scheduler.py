@@ -13,6 +13,7 @@ Frequent events are methods of their own; the rare ones go through `handle`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,7 @@ class Batch:
     ticket: Any
     function: Any
     start: int
-    items: list[Any]
+    items: Sequence[Any]
     mode: int
     lane: Lane
     finished: int = 0

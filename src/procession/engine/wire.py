@@ -1,8 +1,11 @@
-"""What a pool and its workers say to each other: messages with a header that can be read whatever the body holds.
+"""What a pool and its workers say to each other.
 
-    tasks      header: flags, function (offset, generation)              body: the items
-    results    header: flags, then (position, first item, items, nanoseconds) for each piece; body: the values
+    tasks      header: how to call, the function's handle; body: the items
+    results    plain values: (pieces, values).  Others: pieces in the header, so that they are known whatever becomes of
+               the values; body: the values, or (values, failures)
                tag: which kind of message
+
+A piece is four integers: the batch's position, its first item, items, nanoseconds.
 """
 
 from __future__ import annotations
@@ -10,14 +13,20 @@ from __future__ import annotations
 import pickle
 import struct
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pickle import dumps, loads
+from typing import TYPE_CHECKING, Any
 
 from procession.engine import codec
-from procession.engine.codec import Payload
+from procession.engine.codec import SHORT, Payload, decode, encode, header_of, is_plain
 from procession.errors import CannotDecode, CannotEncode
 
+if TYPE_CHECKING:
+    from procession.engine.functions import SentFunction
+
 __all__ = [
+    "BATCH_LOST",
     "FUNCTION_LOST",
     "INITIALIZER_FAILED",
     "ITEM",
@@ -28,29 +37,32 @@ __all__ = [
     "STAR",
     "STAR_KEYWORDS",
     "MaybeEncodingError",
-    "Piece",
     "RemoteTraceback",
     "RunnerSpec",
     "decode_error",
-    "decode_function_lost",
+    "decode_head",
+    "decode_lost",
     "decode_results",
     "decode_tasks",
     "encode_error",
     "encode_results",
     "encode_tasks",
     "function_error",
-    "unpack",
+    "heads",
 ]
 
 # Tags of what workers send.
-RESULTS, READY, LEAVING, INITIALIZER_FAILED, FUNCTION_LOST, NUDGE = range(6)
+RESULTS, READY, LEAVING, INITIALIZER_FAILED, FUNCTION_LOST, BATCH_LOST, NUDGE = range(7)
 
-# How a function is called on an item.
+# How a function is called on an item; the flag says that each item is pickled alone.
 ITEM, STAR, STAR_KEYWORDS = range(3)  # f(item), f(*item), f(*item[0], **item[1])
-
-_MODE, _PACKED, _FAILED = 0x03, 0x04, 0x08
+_PACKED = 0x04
 _TASK = struct.Struct("<BQQ")
-_PIECE = struct.Struct("<QIIQ")
+_HEAD_END = 2 + _TASK.size
+_NONE = pickle.dumps(None, 5)
+_NO_ERRORS: dict[int, BaseException] = {}
+# Flags in a result's header.
+_VALUES_PACKED, _FAILED = 0x04, 0x08
 
 
 class MaybeEncodingError(CannotEncode):
@@ -107,144 +119,151 @@ class RunnerSpec:
     share: int
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Consecutive results of one batch."""
-
-    position: int
-    first: int
-    count: int
-    elapsed_ns: int
-
-
 # ---- tasks ----
 
 
-def encode_tasks(function: tuple[int, int], mode: int, items: list[Any], *, main_by_value: bool) -> Payload:
-    """A batch as a message; an item that another can spoil on arrival is pickled alone."""
-    flags = mode
-    body: Any = items
-    if len(items) > 1 and not codec.is_plain(items):
-        # One by one only where decoding runs code of the user's; pickling all at once shares what they have in common.
-        if all(map(_is_simple, items)):
-            pass
-        else:
-            packed = _pack(items, main_by_value)
-            if packed is not None:
-                flags |= _PACKED
-                body = packed
-    return codec.encode(body, _TASK.pack(flags, *function), main_by_value=main_by_value)
+def heads(offset: int, generation: int) -> tuple[bytes, ...]:
+    """The beginnings of messages that call the function in this block, by mode and flags."""
+    return tuple(codec.short_head(_TASK.pack(mode, offset, generation)) for mode in range(2 * _PACKED))
 
 
-def _is_simple(value: Any) -> bool:
-    return type(value) is tuple and codec.is_plain(value)  # type: ignore[arg-type]
+def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Payload:
+    """A batch as a message; an item that could spoil others on arrival is pickled alone."""
+    if mode == ITEM:
+        plain = is_plain(items)
+    elif len(items) == 1:
+        plain = mode == STAR and is_plain(items[0])
+    else:
+        plain = all(map(_is_plain_tuple, items))
+    if plain:
+        return function.heads[mode] + dumps(items, 5)
+    if len(items) > 1:
+        packed = _pack(items, function.by_value)
+        if packed is not None:
+            return function.heads[mode | _PACKED] + dumps(packed, 5)
+    return encode(items, function.heads[mode][2:], main_by_value=function.by_value)
 
 
-def _pack(values: list[Any], main_by_value: bool) -> list[bytes] | None:
+def _is_plain_tuple(value: Any) -> bool:
+    return type(value) is tuple and is_plain(value)
+
+
+def _pack(values: Sequence[Any], main_by_value: bool) -> list[bytes] | None:
     """Each value pickled alone, or None if one needs more than bytes (buffers, handles)."""
     packed: list[bytes] = []
     for value in values:
-        payload = codec.encode(value, main_by_value=main_by_value)
+        payload = encode(value, main_by_value=main_by_value)
         if type(payload) is not bytes:
             return None
         packed.append(payload)
     return packed
 
 
-def decode_tasks(payload: Payload) -> tuple[tuple[int, int], int, Any]:
-    """Function, mode, and a callable that gives (items, {index: error})."""
-    flags, offset, generation = _TASK.unpack(codec.header_of(payload))
-    return (offset, generation), flags & _MODE, (payload, bool(flags & _PACKED))
+def decode_tasks(payload: Payload) -> tuple[bytes, Sequence[Any], dict[int, Exception]]:
+    """The header, the items, and the errors of those that could not be decoded.
 
-
-def unpack(payload: Payload, packed: bool) -> tuple[list[Any], dict[int, Exception]]:
-    """The values of a body, and the errors of those that could not be decoded."""
-    values = codec.decode(payload)
+    Raises:
+        Exception: whatever decoding raised, where the items cannot be told apart.
+    """
+    if type(payload) is bytes and payload[0] == SHORT:
+        header = payload[2:_HEAD_END]
+        items = loads(payload[_HEAD_END:])
+    else:
+        header = header_of(payload)
+        items = decode(payload)
     errors: dict[int, Exception] = {}
-    if packed:
-        for i, value in enumerate(values):
+    if header[0] & _PACKED:
+        for i, item in enumerate(items):
             try:
-                values[i] = codec.decode(value)
+                items[i] = decode(item)
             except Exception as error:
-                values[i] = None
+                items[i] = None
                 errors[i] = error
-    return values, errors
+    return header, items, errors
+
+
+def decode_head(header: bytes) -> tuple[int, int, int]:
+    """How to call, and the handle of the function: offset and generation."""
+    mode, offset, generation = _TASK.unpack(header)
+    return mode & ~_PACKED, offset, generation
 
 
 # ---- results ----
 
 
-def encode_results(pieces: list[Piece], values: list[Any], failures: list[tuple[int, BaseException]]) -> Payload:
+def encode_results(pieces: list[int], values: list[Any], failures: list[tuple[int, BaseException]]) -> Payload:
     """Results of one or more batches as one message; what cannot be pickled becomes a failure of its own."""
-    flags = _FAILED if failures else 0
+    if not failures and is_plain(values):
+        return dumps((pieces, values), 5)
+    flags = 0
     sent = [(index, encode_error(error)) for index, error in failures]
     body: Any = values
-    if len(values) > 1 and not codec.is_plain(values):
+    if len(values) > 1 and not is_plain(values):
         packed = _pack_results(values, sent)
         if packed is not None:
-            flags |= _PACKED | (_FAILED if sent else 0)
+            flags = _VALUES_PACKED
             body = packed
-    header = bytes((flags,)) + b"".join(
-        [_PIECE.pack(piece.position, piece.first, piece.count, piece.elapsed_ns) for piece in pieces]
-    )
+    header = struct.pack(f"<B{len(pieces)}Q", flags | (_FAILED if sent else 0), *pieces)
     try:
-        return codec.encode((body, sent) if flags & _FAILED else body, header)
+        return encode((body, sent) if sent else body, header)
     except Exception as error:
         # One value alone, or values with buffers: find those that spoil it.
-        for index, value in enumerate(values):
-            try:
-                codec.encode(value)
-            except Exception as reason:
-                sent.append((index, encode_error(MaybeEncodingError(reason.__cause__ or reason, value))))
-                values[index] = None
+        spoilt = _pack_results(values, sent)
+        if spoilt is not None:
+            values = spoilt
+            flags = _VALUES_PACKED
         if not sent:
             raise error
-        return codec.encode((values, sent), bytes((_FAILED,)) + header[1:])
+        return encode((values, sent), bytes((flags | _FAILED,)) + header[1:])
 
 
 def _pack_results(values: list[Any], sent: list[tuple[int, bytes]]) -> list[bytes] | None:
+    """Each value pickled alone; one that cannot be is a failure.  None if one needs more than bytes."""
     packed: list[bytes] = []
     for index, value in enumerate(values):
         try:
-            payload = codec.encode(value)
+            payload = encode(value)
         except Exception as reason:
             sent.append((index, encode_error(MaybeEncodingError(reason.__cause__ or reason, value))))
-            payload = b"\x80\x05N."
+            payload = _NONE
         if type(payload) is not bytes:
             return None
         packed.append(payload)
     return packed
 
 
-def decode_results(payload: Payload) -> tuple[list[Piece], list[Any], dict[int, BaseException]]:
+def decode_results(payload: Payload) -> tuple[list[int], list[Any], dict[int, BaseException]]:
     """Pieces, their values one after the other, and {index: exception} of those that failed."""
-    header = codec.header_of(payload)
-    flags = header[0]
-    pieces = [Piece(*fields) for fields in _PIECE.iter_unpack(header[1:])]
-    try:
-        body = codec.decode(payload)
-    except Exception as error:
-        total = sum(piece.count for piece in pieces)
-        lost = CannotDecode(f"the result arrived but cannot be unpickled here: {type(error).__name__}: {error}")
-        lost.__cause__ = error
-        return pieces, [None] * total, dict.fromkeys(range(total), lost)
-    sent: list[tuple[int, bytes]] = []
-    if flags & _FAILED:
-        body, sent = body
+    header = header_of(payload)
+    if not header:
+        pieces, values = decode(payload)
+        return pieces, values, _NO_ERRORS
+    flags, *pieces = struct.unpack(f"<B{len(header) // 8}Q", header)
     errors: dict[int, BaseException] = {}
-    if flags & _PACKED:
-        for i, value in enumerate(body):
+    sent: list[tuple[int, bytes]] = []
+    try:
+        values = decode(payload)
+        if flags & _FAILED:
+            values, sent = values
+    except Exception as error:
+        total = sum(pieces[2::4])
+        return pieces, [None] * total, dict.fromkeys(range(total), _lost_result(error))
+    if flags & _VALUES_PACKED:
+        for i, value in enumerate(values):
             try:
-                body[i] = codec.decode(value)
+                values[i] = decode(value)
             except Exception as error:
-                body[i] = None
-                errors[i] = CannotDecode(
-                    f"the result arrived but cannot be unpickled here: {type(error).__name__}: {error}"
-                )
-                errors[i].__cause__ = error
+                values[i] = None
+                errors[i] = _lost_result(error)
     for index, data in sent:
         errors[index] = decode_error(data)
-    return pieces, body, errors
+    return pieces, values, errors
+
+
+def _lost_result(error: Exception) -> CannotDecode:
+    lost = CannotDecode(f"the result arrived but cannot be unpickled here: {type(error).__name__}: {error}")
+    lost.__cause__ = error
+    return lost
 
 
 # ---- errors ----
@@ -275,9 +294,9 @@ def decode_error(data: bytes) -> BaseException:
     return error  # type: ignore[no-any-return]
 
 
-def decode_function_lost(payload: Payload) -> tuple[int, BaseException]:
-    """The position of a batch whose function could not be loaded, and why not."""
-    position, data = codec.decode(payload)
+def decode_lost(payload: Payload) -> tuple[int, BaseException]:
+    """The position of a batch that could not be begun, and why not."""
+    position, data = decode(payload)
     return position, decode_error(data)
 
 

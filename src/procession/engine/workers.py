@@ -26,7 +26,6 @@ from procession.engine.scheduler import (
     Batch,
     Fail,
     GiveUp,
-    Lane,
     Requeue,
     Scheduler,
     StartWorker,
@@ -85,11 +84,11 @@ class Workers:
         self._scheduler = Scheduler(size)
         self._children: dict[int, WorkerHandle] = {}
         self._feeds: list[Feed] = []
-        self._lane = Lane()  # of single calls
         self._lock = threading.RLock()  # all of the above
         self._driving = threading.RLock()
         self._changed = threading.Condition(threading.Lock())
         self._followers = 0
+        self._submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
         self._foreign = False
@@ -103,17 +102,25 @@ class Workers:
 
     # ---- submitting ----
 
-    def submit(self, ticket: CallTicket, function: Callable[..., Any], arguments: Any, keywords: Any) -> None:
+    def submit(self, ticket: CallTicket, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: Any) -> None:
         """One call."""
-        self._check_usable()
         with self._lock:
-            sent = self._functions.send(function)
+            self._check_usable()
+            try:
+                ticket.function = self._functions.sent[function]
+            except (KeyError, TypeError):
+                ticket.function = self._functions.send(function)
             if keywords:
-                batch = Batch(ticket, sent, 0, [(arguments, keywords)], wire.STAR_KEYWORDS, self._lane)
+                ticket.mode = wire.STAR_KEYWORDS
+                ticket.items = ((arguments, keywords),)
             else:
-                batch = Batch(ticket, sent, 0, [arguments], wire.STAR, self._lane)
-            self.queue(batch)
-            self._wake_keeper(ticket.has_callback)
+                ticket.mode = wire.STAR
+                ticket.items = (arguments,)
+            self._put(ticket)
+            self._submitted += 1
+            keeper = self._keeper
+            if keeper is None or keeper.is_idle or ticket.has_callback:
+                self._wake_keeper(ticket.has_callback)
 
     def map(self, ticket: MapTicket, function: Callable[..., Any], mode: int, items: Any, chunk: int | None) -> None:
         """As many calls as there are items in a sequence."""
@@ -159,25 +166,27 @@ class Workers:
     def queue(self, batch: Batch) -> None:
         """Put a batch into the tasks channel; it can be taken when this returns."""
         with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            payload = wire.encode_tasks(
-                batch.function.handle, batch.mode, batch.items, main_by_value=batch.function.by_value
-            )
-            # Only this process puts, and under the lock: the position is known before the batch can be finished.
-            self._scheduler.queued(self._tasks.tail, batch)
-            try:
-                self._tasks.put(payload)
-            except Closed:
-                self._scheduler.forget(self._tasks.tail)
-                raise
+            self._put(batch)
+
+    def _put(self, batch: Batch | CallTicket) -> None:
+        if self._failure is not None:
+            raise self._failure
+        payload = wire.encode_tasks(batch.function, batch.mode, batch.items)
+        # Only this process puts, and under the lock: the position is known before the batch can be finished.
+        position = self._tasks.tail
+        self._scheduler.queued(position, batch)
+        try:
+            self._tasks.put(payload)
+        except Exception:
+            self._scheduler.forget(position)
+            raise
 
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
         """Hand results to a ticket, and tell those who wait for it."""
         with self._lock:
             was_done = ticket.done
             ticket.deliver(start, values, errors)
-            if ticket.done and not was_done:
+            if ticket.done and not was_done and ticket.has_callback:
                 self._finished.append(ticket)
         if self._followers:
             self._tell()
@@ -257,6 +266,8 @@ class Workers:
             self._look_at_workers()
         if self._ended:
             return
+        if len(self._tasks):
+            self._tasks.rouse()
         _, messages = self._results.take(_TAKE, min(deadline, self._look_at), _SPIN_US if deadline else 0)
         with self._lock:
             for tag, payload in messages:
@@ -286,18 +297,28 @@ class Workers:
 
     def _take_results(self, payload: Any) -> None:
         pieces, values, errors = wire.decode_results(payload)
+        finished = self._scheduler.finished
+        calls = self._scheduler.in_flight
         at = 0
-        for piece in pieces:
-            batch = self._scheduler.finished(piece.position, piece.count)
-            end = at + piece.count
-            if batch is not None:
-                batch.function.estimate.learn(piece.count, piece.elapsed_ns)
-                mine = values if len(pieces) == 1 else values[at:end]
-                faults = {index - at: error for index, error in errors.items() if at <= index < end} if errors else {}
+        fields = iter(pieces)
+        for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
+            end = at + count
+            batch = calls.get(position)
+            if isinstance(batch, CallTicket) and not errors:
+                del calls[position]
+                batch._value = values[at]
+                batch.items = ()
+                batch.done = True
+                if batch._callback is not None:
+                    self._finished.append(batch)
+            elif batch is not None:
+                finished(position, count)
+                batch.function.estimate.learn(count, elapsed_ns)
                 ticket = batch.ticket
                 was_done = ticket.done
-                ticket.deliver(batch.start + piece.first, mine, faults)
-                if ticket.done and not was_done:
+                faults = {index - at: error for index, error in errors.items() if at <= index < end} if errors else errors
+                ticket.deliver(batch.start + first, values if len(pieces) == 4 else values[at:end], faults)
+                if not was_done and ticket.done and ticket.has_callback:
                     self._finished.append(ticket)
             at = end
 
@@ -312,15 +333,17 @@ class Workers:
             error.__cause__ = cause
             self._give_up(error)
         elif tag == wire.FUNCTION_LOST:
-            position, reason = wire.decode_function_lost(payload)
+            position, reason = wire.decode_lost(payload)
             batch = self._scheduler.forget(position)
-            if batch is None:
-                return
-            if batch.function.resend_by_value():
+            if batch is not None and batch.function.resend_by_value():
                 self.queue(batch)
-                return
-            lost = wire.function_error(batch.function, reason)
-            self._deliver_errors(batch, lost)
+            elif batch is not None:
+                self._deliver_errors(batch, wire.function_error(batch.function, reason))
+        elif tag == wire.BATCH_LOST:
+            position, reason = wire.decode_lost(payload)
+            batch = self._scheduler.forget(position)
+            if batch is not None:
+                self._deliver_errors(batch, reason)
 
     def _deliver_errors(self, batch: Batch, error: BaseException) -> None:
         self.deliver(
@@ -528,6 +551,7 @@ class _Keeper:
         self._workers = weakref.ref(workers, self._gone)
         self._event = threading.Event()
         self._soon = False
+        self.is_idle = True
         self.is_driving = False
         self.is_wanted = False  # by somebody who wants to drive
 
@@ -538,8 +562,8 @@ class _Keeper:
         """There may be work; with `soon`, callbacks wait for it."""
         if soon:
             self._soon = True
-        if not self._event.is_set():
-            self._event.set()
+        self.is_idle = False
+        self._event.set()
 
     def _gone(self, _: object) -> None:
         self._event.set()
@@ -553,17 +577,24 @@ class _Keeper:
                 return
             if not workers._has_work():
                 self._event.clear()
+                self.is_idle = True
                 if workers._has_work():
-                    self._event.set()
+                    self.wake(False)
                 continue
             soon, self._soon = self._soon, False
             del workers
+            before = self._submissions()
             if not soon:
                 pause.wait(_KEEPER_DELAY)
             workers = self._workers()
-            if workers is not None:
+            # Who submits will wait soon, and does better undisturbed.
+            if workers is not None and (soon or self._soon or workers._feeds or before == workers._submitted):
                 self._drive_a_while(workers)
             del workers
+
+    def _submissions(self) -> int:
+        workers = self._workers()
+        return 0 if workers is None else workers._submitted
 
     def _drive_a_while(self, workers: Workers) -> None:
         if not workers._driving.acquire(blocking=False):

@@ -55,10 +55,9 @@ def import_main(kind: str, where: str) -> None:
         return  # the fork server has done so
     if kind == "path":
         stem = os.path.splitext(os.path.basename(where))[0]  # noqa: PTH119, PTH122
-        # A package's __main__ is its program, not a library; IPython's launcher is not the user's code.
-        if stem in ("__main__", "ipython", "ipython3", "jupyter", "ipykernel_launcher") and not os.path.isdir(where):  # noqa: PTH112
-            if stem != "__main__":
-                return
+        # The launcher of a notebook or a shell is not the user's code.
+        if stem in ("ipython", "ipython3", "jupyter", "ipykernel_launcher") and not os.path.isdir(where):  # noqa: PTH112
+            return
     elif where == "procession" or where.endswith(".__main__"):
         return
     module = types.ModuleType("__mp_main__")

@@ -9,6 +9,7 @@ longer than about a millisecond, unless that one is a single long call.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections import OrderedDict
@@ -17,15 +18,16 @@ from typing import Any
 
 from procession import _core
 from procession._core import claim_nothing, claim_running, clock_ns, run_items
-from procession.engine import codec, wire
+from procession.engine import codec, lifetime, wire
 from procession.engine.codec import Payload
-from procession.engine.wire import Piece, RunnerSpec
+from procession.engine.wire import RunnerSpec
 from procession.errors import CannotDecode, Closed
 
 __all__ = ["main"]
 
 FLUSH_NS = 1_000_000  # results wait no longer for company
 _SPIN_US = 50
+_SMALL_NS = 20_000  # messages that take less are worth spinning for
 _FUNCTIONS_KEPT = 64
 
 
@@ -53,12 +55,13 @@ def _identity() -> bytes:
 class _Runner:
     def __init__(self, spec: RunnerSpec) -> None:
         self.spec = spec
-        self.pid = os.getpid()
-        self.functions: OrderedDict[int, Callable[..., Any]] = OrderedDict()
-        self.message_ns = 0.0  # a message's mean duration, lately
-        self.pieces: list[Piece] = []
+        lifetime.on_fork_in_child(self, _Runner.forked)
+        self.functions: OrderedDict[bytes, tuple[int, Callable[..., Any]]] = OrderedDict()  # by a task's header
+        self.message_ns = float(FLUSH_NS)  # a message's mean duration, lately; long until known
+        self.pieces: list[int] = []
         self.values: list[Any] = []
         self.failures: list[tuple[int, BaseException]] = []
+        self.is_foreign = False
         self.oldest_ns = 0  # when the first of the unsent results came
 
     def run(self) -> None:
@@ -66,81 +69,67 @@ class _Runner:
         left = spec.task_limit or (1 << 62)
         while True:
             try:
-                first, messages = spec.tasks.take(self.wanted(left), spin_us=_SPIN_US, claim=True)
+                spin_us = _SPIN_US if self.message_ns < _SMALL_NS else 0
+                first, messages = spec.tasks.take(self.wanted(left), spin_us=spin_us, claim=True)
             except Closed:
                 return
             began = clock_ns()
             for position, (_, payload) in enumerate(messages, first):
                 claim_running(position)
                 self.run_message(position, payload)
-                if os.getpid() != self.pid:
-                    os._exit(0)  # a task forked, and its child came back here: it has no part in the pool
+                if self.is_foreign:
+                    os._exit(0)
             taken = len(messages)
             del messages, payload
             if self.pieces:
                 self.flush()
             claim_nothing()
-            self.message_ns += 0.3 * ((clock_ns() - began) / taken - self.message_ns)
+            self.message_ns += 0.5 * ((clock_ns() - began) / taken - self.message_ns)
             left -= taken
             if left <= 0:
                 spec.results.put(_identity(), tag=wire.LEAVING)
                 return
 
+    def forked(self) -> None:
+        """A task has forked, and its child goes on here: it has no part in the pool."""
+        self.is_foreign = True
+
     def wanted(self, left: int) -> int:
         """Messages to take: about a millisecond's worth, and no more than a fair share of what is queued."""
         if self.message_ns >= FLUSH_NS:
             return 1
-        fair = len(self.spec.tasks) // self.spec.share + 1
+        fair = len(self.spec.tasks) // self.spec.share
         return max(1, min(int(FLUSH_NS / max(self.message_ns, 1000.0)), fair, left))
 
     def run_message(self, position: int, payload: Payload) -> None:
         """Run one batch, sending results on the way if it takes long."""
-        handle, mode, body = wire.decode_tasks(payload)
         try:
-            function = self.function(handle)
+            header, items, broken = wire.decode_tasks(payload)
         except Exception as error:
-            self.flush()
-            self.spec.results.put(codec.encode((position, wire.encode_error(error))), tag=wire.FUNCTION_LOST)
+            # Only a batch of one, or one with buffers, cannot be told apart.
+            self.lost(wire.BATCH_LOST, position, _undecoded(error))
             return
         try:
-            items, broken = wire.unpack(*body)
+            mode, function = self.functions.get(header) or self.load(header)
         except Exception as error:
-            # Only a batch of one, or one with buffers, is a single pickle.
-            self.add(position, 0, [None], [(0, _undecoded(error))], 0)
+            self.lost(wire.FUNCTION_LOST, position, error)
             return
         if mode == wire.STAR_KEYWORDS:
-            (arguments, keywords), *_ = items
-            plain = function
-            function = _Call(plain, arguments, keywords)
+            arguments, keywords = items[0]
+            function = functools.partial(function, *arguments, **keywords)
+            items, mode = [()], wire.STAR
+        if broken:
+            function = _Careful(function, mode, broken, items)
             mode = wire.ITEM
         at = 0
         while at < len(items):
-            values: list[Any] = []
-            failures: list[tuple[int, BaseException]] = []
-            began = clock_ns()
-            if at in broken:
-                values.append(None)
-                failures.append((at, _undecoded(broken[at])))
-                end = at + 1
-            elif broken:
-                end = run_items(function, items[: at + 1], at, mode == wire.STAR, FLUSH_NS, values, failures)
-            else:
-                end = run_items(function, items, at, mode == wire.STAR, FLUSH_NS, values, failures)
-            now = clock_ns()
-            self.add(position, at, values, [(index - at, error) for index, error in failures], now - began)
+            if not self.pieces:
+                self.oldest_ns = clock_ns()
+            end, elapsed_ns = run_items(function, items, at, mode == wire.STAR, FLUSH_NS, self.values, self.failures)
+            self.pieces += (position, at, end - at, elapsed_ns)
             at = end
-            if now - self.oldest_ns >= FLUSH_NS:
+            if elapsed_ns >= FLUSH_NS or clock_ns() - self.oldest_ns >= FLUSH_NS:
                 self.flush()
-
-    def add(
-        self, position: int, first: int, values: list[Any], failures: list[tuple[int, BaseException]], elapsed_ns: int
-    ) -> None:
-        if not self.pieces:
-            self.oldest_ns = clock_ns() - elapsed_ns
-        self.pieces.append(Piece(position, first, len(values), elapsed_ns))
-        base = len(self.values)
-        self.failures += [(base + index, error) for index, error in failures]
-        self.values += values
 
     def flush(self) -> None:
         """Send what has been done so far."""
@@ -152,27 +141,34 @@ class _Runner:
             self.pieces, self.values, self.failures = [], [], []
         self.spec.results.put(payload)
 
-    def function(self, handle: tuple[int, int]) -> Callable[..., Any]:
-        """The function behind a handle; loaded at first use."""
-        generation = handle[1]
-        function = self.functions.get(generation)
-        if function is None:
-            block = _core.block_open(*handle)
-            function = codec.decode(bytes(memoryview(block)))
-            self.functions[generation] = function
-            if len(self.functions) > _FUNCTIONS_KEPT:
-                self.functions.popitem(last=False)
-        return function
+    def lost(self, tag: int, position: int, error: BaseException) -> None:
+        """A batch cannot be begun."""
+        self.flush()
+        self.spec.results.put(codec.encode((position, wire.encode_error(error))), tag=tag)
+
+    def load(self, header: bytes) -> tuple[int, Callable[..., Any]]:
+        """How to call, and the function that a task's header names; each is loaded once."""
+        mode, *handle = wire.decode_head(header)
+        block = _core.block_open(*handle)
+        function: Callable[..., Any] = codec.decode(bytes(memoryview(block)))
+        self.functions[header] = mode, function
+        if len(self.functions) > _FUNCTIONS_KEPT:
+            self.functions.popitem(last=False)
+        return mode, function
 
 
-class _Call:
-    """A call whose arguments are known, so that it takes an item like any other."""
+class _Careful:
+    """Calls a function on the items that could be decoded, and raises for the others."""
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self.function, self.arguments, self.keywords = function, arguments, keywords
+    def __init__(self, function: Callable[..., Any], mode: int, broken: dict[int, Exception], items: Any) -> None:
+        self.function, self.star, self.broken = function, mode == wire.STAR, broken
+        items[:] = enumerate(items)
 
-    def __call__(self, _: Any) -> Any:
-        return self.function(*self.arguments, **self.keywords)
+    def __call__(self, numbered: tuple[int, Any]) -> Any:
+        index, item = numbered
+        if index in self.broken:
+            raise _undecoded(self.broken[index])
+        return self.function(*item) if self.star else self.function(item)
 
 
 def _undecoded(error: Exception) -> CannotDecode:

@@ -1,0 +1,18 @@
+"""A function on every item, on all cores."""
+
+from procession import Pool
+
+
+def square(number):
+    return number * number
+
+
+if __name__ == "__main__":
+    with Pool() as pool:
+        print(pool.map(square, range(10)))
+        print(pool.map(lambda number: number + 0.5, range(3)))
+        print(pool.apply(pow, (2, 10)))
+
+# [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
+# [0.5, 1.5, 2.5]
+# 1024

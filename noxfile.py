@@ -1,0 +1,38 @@
+"""The commands of contributors: nox -s check, test, core, bench.  Continuous integration (.ci/run) calls the same."""
+
+import nox
+
+nox.options.sessions = ["check", "core", "test"]
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Style, types, rooms, and that the binding's stub tells the truth."""
+    session.install(".[check]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-logo", env={"PYTHONPATH": "src"})
+    allowlist = ("--allowlist", ".ci/stub_differences", "--ignore-unused-allowlist", "--ignore-disjoint-bases")
+    session.run("stubtest", "procession._core._binding", *allowlist)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def test(session: nox.Session) -> None:
+    """All tests, or those that are named, against the installed package."""
+    session.install(".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def core(session: nox.Session) -> None:
+    """The tests of the C core, plain and under each sanitizer."""
+    session.run("tests/core/run.sh", *session.posargs, external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The table of benchmarks, beside the standard library."""
+    session.install(".[bench]")
+    session.run("python", "-m", "benchmarks", *session.posargs)
