@@ -125,7 +125,9 @@ static void check_block(struct psn_arena *arena, uint64_t offset, struct psn_blo
         census->broken = "a held block cannot be found by its offset";
     if (load_relaxed(&block->generation) == 0 || load_relaxed(&block->generation) > load_relaxed(&arena->header->serial))
         census->broken = "a held block has a generation that was never given out";
-    if (!load_relaxed(&block->owner) && !load_relaxed(&block->home) && !load_relaxed(&block->pins) && !block->holders) {
+    /* Owner twice: a message may be changing hands (see is_referred() in block.c). */
+    if (!load_seq_cst(&block->owner) && !load_seq_cst(&block->home) && !load_seq_cst(&block->owner) &&
+        !load_relaxed(&block->pins) && !block->holders) {
         bool more = false;
         for (int i = 0; block->more_holders && i < 15; i++)
             more |= ((uint64_t *)psn_at(arena, block->more_holders))[i] != 0;

@@ -26,6 +26,7 @@ enum psn_process_state {
     PSN_SLOT_STARTING, /* taken by a parent for a child that has not run yet; pid is 0 or the child's */
     PSN_SLOT_RUNNING,
     PSN_SLOT_ENDED, /* in order: what it holds may be legal, and anyone may release it */
+    PSN_SLOT_SWEPT, /* ended, and holds nothing any more; its parent may still want to read the claim, then sweeps it itself */
 };
 
 /* Which messages a worker has taken, and how far it is.  Written by the worker before the store that takes them; read by
@@ -247,7 +248,9 @@ void psn_process_leave(struct psn_arena *arena, uint32_t exitcode);
 PSN_MUST_CHECK psn_status psn_process_inherit(struct psn_arena *arena, uint32_t identity);
 /* The process has ended: clear its bits everywhere, free what only it had, mark what it held.  Idempotent. */
 void psn_process_sweep(struct psn_arena *arena, uint32_t identity, bool died);
-/* Sweep every process that ended without a word. */
+/* The same, and leave the slot in this state: FREE, or SWEPT. */
+void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died, enum psn_process_state state);
+/* Sweep every process that ended.  The slots of those whose parent lives are kept for it, until slots run out. */
 uint32_t psn_process_sweep_dead(struct psn_arena *arena);
 bool psn_identity_is_alive(struct psn_arena *arena, uint32_t identity);
 /* True if the process was killed (or left without a word), false while it runs or if it ended in order. */

@@ -512,12 +512,16 @@ static void depart(struct psn_arena *arena, uint64_t offset, struct psn_block *b
 }
 
 void psn_process_sweep(struct psn_arena *arena, uint32_t identity, bool died) {
+    psn_process_sweep_to(arena, identity, died, PSN_SLOT_FREE);
+}
+
+void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died, enum psn_process_state state) {
     struct psn_process *process = psn_process_at(arena, psn_identity_slot(identity));
     psn_arena_lock(arena);
     if (load_relaxed(&process->identity) == identity && load_relaxed(&process->state) != PSN_SLOT_FREE) {
         struct departure d = {identity, load_relaxed(&process->pid), died};
         psn_blocks_visit(arena, depart, &d);
-        store_release(&process->state, PSN_SLOT_FREE);
+        store_release(&process->state, state);
     }
     psn_arena_unlock(arena);
 }

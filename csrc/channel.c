@@ -298,7 +298,8 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
             store_release(&claim->to, head + n);
         }
         for (uint32_t i = 0; i < n; i++) {
-            out[i] = slot_at(arena, ring, head + i)->slot;
+            const struct psn_slot *slot = &slot_at(arena, ring, head + i)->slot;
+            memcpy(&out[i], slot, 8 + (slot->size == PSN_SLOT_MESSAGE ? sizeof slot->message : slot->size));
             /* Owned before it is taken: if we die in between, our sweep sees by its position which of the two it is. */
             if (out[i].size == PSN_SLOT_MESSAGE)
                 store_seq_cst(&psn_block_of(arena, out[i].message.offset)->owner, arena->identity);

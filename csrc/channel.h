@@ -1,5 +1,6 @@
 /* channel.h: messages from many writers to many readers, through the arena.  Unbounded, or bounded by count.
-   Slots of 64 bytes: a small message lies in its slot, a larger one in a block that the slot names.
+   Slots of 128 bytes, two cache lines: a small message lies in its slot, a larger one in a block that the slot names.  One of
+   up to 48 bytes touches the first line only.
    Positions only grow (64 bit); index = position & (slots - 1), after Vyukov's and LMAX's rings.  When a ring is full it is
    copied to one of twice the size and swapped in by one store, so a burst costs memory only while it lasts.
 
@@ -11,7 +12,7 @@
 
 #include "arena.h"
 
-#define PSN_INLINE 48u     /* bytes that fit a slot */
+#define PSN_INLINE 112u    /* bytes that fit a slot */
 #define PSN_TAKE_LIMIT 64u /* messages that one take may carry off */
 #define PSN_BELLS 4
 
@@ -19,17 +20,17 @@ struct psn_slot {
     uint32_t size; /* bytes inline, or PSN_SLOT_MESSAGE */
     uint32_t tag;  /* the sender's own */
     struct psn_handle message;
-    uint8_t tail[32]; /* inline data goes over `message` and this */
+    uint8_t tail[96]; /* inline data goes over `message` and this */
 };
-_Static_assert(sizeof(struct psn_slot) == 56, "shared layout changed: bump PSN_LAYOUT_VERSION");
+_Static_assert(sizeof(struct psn_slot) == 120, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
 #define PSN_SLOT_MESSAGE UINT32_MAX
 
 struct psn_ring_slot {
-    struct psn_slot slot;
     uint64_t position; /* of the message in it; tells a reused slot from a fresh one */
+    struct psn_slot slot;
 };
-_Static_assert(sizeof(struct psn_ring_slot) == 64, "shared layout changed: bump PSN_LAYOUT_VERSION");
+_Static_assert(sizeof(struct psn_ring_slot) == 128, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
 struct psn_channel {
     /* writers */

@@ -9,7 +9,8 @@ psn_status psn_process_reserve(struct psn_arena *arena, uint32_t *identity) {
         psn_arena_lock(arena);
         for (uint32_t slot = 0; slot < PSN_SLOTS; slot++) {
             struct psn_process *p = psn_process_at(arena, slot);
-            if (load_relaxed(&p->state) != PSN_SLOT_FREE)
+            uint32_t state = load_relaxed(&p->state);
+            if (state != PSN_SLOT_FREE && (state != PSN_SLOT_SWEPT || attempt == 0))
                 continue;
             /* The reuse count starts at 1 and skips 0, so that no identity is 0. */
             uint32_t uses = ((load_relaxed(&p->identity) >> 10) + 1) & ((1u << 22) - 1);
@@ -28,8 +29,7 @@ psn_status psn_process_reserve(struct psn_arena *arena, uint32_t *identity) {
             return PSN_OK;
         }
         psn_arena_unlock(arena);
-        if (psn_process_sweep_dead(arena) == 0)
-            break;
+        psn_process_sweep_dead(arena);
     }
     return PSN_NO_SLOT;
 }
@@ -55,7 +55,7 @@ void psn_process_leave(struct psn_arena *arena, uint32_t exitcode) {
 bool psn_identity_is_alive(struct psn_arena *arena, uint32_t identity) {
     struct psn_process *p = psn_process_at(arena, psn_identity_slot(identity));
     uint32_t state = load_acquire(&p->state);
-    if (load_relaxed(&p->identity) != identity || state == PSN_SLOT_FREE)
+    if (load_relaxed(&p->identity) != identity || state == PSN_SLOT_FREE || state == PSN_SLOT_SWEPT)
         return false;
     uint32_t pid = load_relaxed(&p->pid);
     if (pid == 0) /* about to start: it lives as long as the one who starts it */
@@ -79,7 +79,11 @@ uint32_t psn_process_sweep_dead(struct psn_arena *arena) {
         uint32_t identity = load_relaxed(&p->identity), state = load_acquire(&p->state);
         if (state == PSN_SLOT_FREE || slot == arena->slot || psn_identity_is_alive(arena, identity))
             continue;
-        psn_process_sweep(arena, identity, load_acquire(&p->state) != PSN_SLOT_ENDED);
+        bool has_parent = psn_identity_is_alive(arena, load_relaxed(&p->parent));
+        if (state == PSN_SLOT_SWEPT && has_parent)
+            continue;
+        psn_process_sweep_to(arena, identity, load_acquire(&p->state) != PSN_SLOT_ENDED,
+                             has_parent ? PSN_SLOT_SWEPT : PSN_SLOT_FREE);
         swept++;
     }
     return swept;

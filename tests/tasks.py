@@ -357,3 +357,27 @@ def throttled(semaphore: threading.Semaphore, count: int) -> Iterator[int]:
     for i in range(count):
         semaphore.acquire()
         yield i
+
+
+def arrive_and_wait_pair(item: tuple[str, Any]) -> Any:
+    return arrive_and_wait(*item)
+
+
+def array_or_lock(x: int) -> Any:
+    """Three arrays, then a lock."""
+    import numpy as np
+
+    return threading.Lock() if x == 3 else np.full(20_000, x)
+
+
+def fork_and_come_back(x: int) -> int:
+    """A task whose child returns from it as well."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    return x
+
+
+def be_deaf(path: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    arrive_and_hang(path)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Lock = _context.Lock
 Pool = _context.Pool
 Queue = _context.Queue
+RLock = _context.RLock
 Value = _context.Value
 cpu_count = _context.cpu_count
 freeze_support = _context.freeze_support
@@ -39,6 +40,7 @@ __all__ = [
     "Process",
     "ProcessError",
     "Queue",
+    "RLock",
     "TimeoutError",
     "Value",
     "active_children",

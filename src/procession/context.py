@@ -66,6 +66,12 @@ class BaseContext:
 
         return Lock(ctx=self.get_context())
 
+    def RLock(self) -> Any:
+        """A lock that its owner can take again."""
+        from procession.synchronize import RLock
+
+        return RLock(ctx=self.get_context())
+
     def Queue(self, maxsize: int = 0) -> Any:
         """A queue that any process of the program can be given; what was put is there at once."""
         from procession.queues import Queue

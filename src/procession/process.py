@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -256,6 +255,8 @@ class BaseProcess(_stdlib.BaseProcess):
         except SystemExit as error:
             code = _exit_code(error.code)
         except BaseException:
+            import traceback
+
             code = 1
             sys.stderr.write(f"Process {self.name}:\n")
             traceback.print_exc()

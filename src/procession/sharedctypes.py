@@ -6,7 +6,7 @@ import ctypes
 from typing import Any
 
 from procession.engine import memory
-from procession.synchronize import Lock
+from procession.synchronize import RLock
 
 __all__ = ["RawValue", "Synchronized", "Value"]
 
@@ -51,7 +51,7 @@ class Synchronized:
 
     def __init__(self, obj: Any, lock: Any = None, ctx: Any = None) -> None:
         self._obj = obj
-        self._lock = lock if lock is not None else Lock(ctx=ctx)
+        self._lock = lock if lock is not None else RLock(ctx=ctx)
         self.acquire = self._lock.acquire
         self.release = self._lock.release
 

@@ -467,7 +467,7 @@ static void check_traffic(bool threads, uint64_t limit, uint32_t writers, uint32
 
 static void threads_exchange_each_message_exactly_once(void) { check_traffic(true, 0, 3, 3, 4000, true); }
 static void threads_exchange_through_a_bounded_channel(void) { check_traffic(true, 7, 3, 3, 2000, true); }
-static void one_thread_writes_to_one_reader(void) { check_traffic(true, 1, 1, 1, 2000, false); }
+static void threads_hand_over_one_by_one(void) { check_traffic(true, 1, 1, 1, 2000, false); }
 static void processes_exchange_each_message_exactly_once(void) { check_traffic(false, 0, 4, 4, 30000, true); }
 static void processes_exchange_inline_messages(void) { check_traffic(false, 0, 4, 4, 60000, false); }
 static void processes_exchange_through_a_bounded_channel(void) { check_traffic(false, 3, 4, 4, 10000, true); }
@@ -653,7 +653,7 @@ static const struct test tests[] = {
     TEST(a_channel_in_a_message_lives_as_long_as_the_message),
     TEST(threads_exchange_each_message_exactly_once),
     TEST(threads_exchange_through_a_bounded_channel),
-    TEST(one_thread_writes_to_one_reader),
+    TEST(threads_hand_over_one_by_one),
     TEST(processes_exchange_each_message_exactly_once),
     TEST(processes_exchange_inline_messages),
     TEST(processes_exchange_through_a_bounded_channel),

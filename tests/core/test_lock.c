@@ -106,7 +106,8 @@ static void threads_of_one_process_exclude_each_other_from_a_recursive_lock(void
     uint32_t pid;
     OK(psn_lock_acquire(&arena, lock, 0, &pid));
     pthread_t thread;
-    EQUAL(pthread_create(&thread, NULL, try_from_another_thread, (void *[]){&arena, lock}), 0);
+    void *both[] = {&arena, lock};
+    EQUAL(pthread_create(&thread, NULL, try_from_another_thread, both), 0);
     pthread_join(thread, NULL);
     OK(psn_lock_release(&arena, lock));
 }

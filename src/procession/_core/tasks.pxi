@@ -13,44 +13,41 @@ def claim_nothing() -> None:
     store_relaxed64(&claim.first, load_relaxed64(&claim.to))
 
 
-plain_types: frozenset = frozenset({int, float, bool, str, bytes, type(None), complex})
-
-
-def is_plain(values) -> bool:
-    """Whether nothing in `values` runs code of the user's, or can fail, when it is unpickled."""
-    last = None
-    if type(values) is tuple:
-        for value in <tuple>values:
-            if type(value) not in plain_types:
-                return False
-        return True
-    for value in <list?>values:
-        kind = type(value)
-        if kind is not last:
-            if kind not in plain_types:
-                return False
-            last = kind
-    return True
+cdef inline bint has_plain_type(value):
+    """Whether nothing in `value` runs code of the user's, or can fail, when it is unpickled."""
+    cdef PyTypeObject *kind = Py_TYPE(value)
+    return (kind == <PyTypeObject *>int or kind == <PyTypeObject *>str or kind == <PyTypeObject *>float
+            or kind == <PyTypeObject *>bytes or value is None or kind == <PyTypeObject *>bool
+            or kind == <PyTypeObject *>complex)
 
 
 cdef bint plain_deep(value, int depth):
-    kind = type(value)
-    if kind in plain_types:
+    cdef PyObject *name
+    cdef PyObject *item
+    cdef Py_ssize_t at = 0
+    if has_plain_type(value):
         return True
     if depth == 0:
         return False
-    if kind is dict:
+    if type(value) is dict:
         if len(<dict>value) > 64:
             return False
-        for name, item in (<dict>value).items():
-            if type(name) not in plain_types or not plain_deep(item, depth - 1):
+        while PyDict_Next(<dict>value, &at, &name, &item):
+            if not has_plain_type(<object>name) or not plain_deep(<object>item, depth - 1):
                 return False
         return True
-    if kind is tuple or kind is list:
-        if len(value) > 64:
+    if type(value) is tuple:
+        if len(<tuple>value) > 64:
             return False
-        for item in value:
-            if not plain_deep(item, depth - 1):
+        for part in <tuple>value:
+            if not plain_deep(part, depth - 1):
+                return False
+        return True
+    if type(value) is list:
+        if len(<list>value) > 64:
+            return False
+        for part in <list>value:
+            if not plain_deep(part, depth - 1):
                 return False
         return True
     return False
@@ -59,6 +56,19 @@ cdef bint plain_deep(value, int depth):
 def is_small_plain(value) -> bool:
     """Whether `value` is plain, or a small container of what is: nothing in it has buffers, handles or reducers."""
     return plain_deep(value, 3)
+
+
+def is_plain(values) -> bool:
+    """Whether each of `values`, a list or a tuple, is of a type that needs no code of the user's to be unpickled."""
+    if type(values) is tuple:
+        for value in <tuple>values:
+            if not has_plain_type(value):
+                return False
+        return True
+    for value in <list?>values:
+        if not has_plain_type(value):
+            return False
+    return True
 
 
 def run_items(function, items, Py_ssize_t start, bint unpack, uint64_t budget_ns, list values, list failures):

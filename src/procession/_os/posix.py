@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["UNKNOWN", "collect", "cpu_count", "open_sentinel", "start_interpreter", "wait_readable"]
 
@@ -69,36 +68,41 @@ def _cgroup_quota() -> float | None:
     """Cores that the control groups of this process allow, or None: the least of the group and all above it."""
     limits: list[float] = []
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _read("/proc/self/cgroup").splitlines()
     except OSError:
         return None
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            limits += _quotas(Path("/sys/fs/cgroup"), path, _read_v2)
+            limits += _quotas("/sys/fs/cgroup", path, _read_v2)
         elif "cpu" in controllers.split(","):
             for mount in ("cpu", "cpu,cpuacct"):
-                limits += _quotas(Path("/sys/fs/cgroup") / mount, path, _read_v1)
+                limits += _quotas(f"/sys/fs/cgroup/{mount}", path, _read_v1)
     return min(limits, default=None)
 
 
-def _quotas(mount: Path, path: str, read: object) -> list[float]:
+def _read(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+def _quotas(mount: str, path: str, read: Callable[[str], float | None]) -> list[float]:
     parts = [part for part in path.split("/") if part not in ("", "..")]
-    found = [read(mount.joinpath(*parts[:n])) for n in range(len(parts) + 1)]  # type: ignore[operator]
+    found = [read("/".join([mount, *parts[:n]])) for n in range(len(parts) + 1)]
     return [quota for quota in found if quota is not None]
 
 
-def _read_v2(group: Path) -> float | None:
+def _read_v2(group: str) -> float | None:
     try:
-        quota, period = (group / "cpu.max").read_text().split()
+        quota, period = _read(f"{group}/cpu.max").split()
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return None
 
 
-def _read_v1(group: Path) -> float | None:
+def _read_v1(group: str) -> float | None:
     try:
-        quota = int((group / "cpu.cfs_quota_us").read_text())
-        return None if quota <= 0 else quota / int((group / "cpu.cfs_period_us").read_text())
+        quota = int(_read(f"{group}/cpu.cfs_quota_us"))
+        return None if quota <= 0 else quota / int(_read(f"{group}/cpu.cfs_period_us"))
     except (OSError, ValueError, ZeroDivisionError):
         return None

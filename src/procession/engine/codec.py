@@ -21,11 +21,23 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from procession._stdlib import has_extra_reducers, make_pickler
 from procession._core import Block, Message, block_new, exported, is_plain, is_small_plain, message_new, take_exported
+from procession._stdlib import has_extra_reducers, make_pickler
 from procession.errors import CannotEncode
 
-__all__ = ["LARGE", "SHORT", "Payload", "as_message", "decode", "encode", "encode_in_band", "header_of", "is_plain", "main_is_importable", "short_head"]
+__all__ = [
+    "LARGE",
+    "SHORT",
+    "Payload",
+    "as_message",
+    "decode",
+    "encode",
+    "encode_in_band",
+    "header_of",
+    "is_plain",
+    "main_is_importable",
+    "short_head",
+]
 
 Payload = bytes | Message
 LARGE = 1 << 16  # bytes from which a buffer gets a block of its own

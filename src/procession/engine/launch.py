@@ -10,18 +10,19 @@ Whatever the method, the child is this process's own: its exit code is ours to c
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from procession import _core, _os
 from procession.engine import codec, lifetime, memory
 from procession.engine.clock import FOREVER, deadline_after, seconds_until
 from procession.errors import StartFailed
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = [
     "METHODS",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 METHODS = ("fork", "spawn", "forkserver")
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 _IDENTITY = struct.Struct("<q")
 
 _executable: str | bytes = sys.executable
@@ -153,7 +154,7 @@ def start(method: str, body: Body) -> Child:
     identity = _core.process_reserve()
     try:
         facts = main_facts()
-        payload = codec.encode(body, repr(facts).encode(), main_by_value="main" not in facts)
+        payload = codec.encode(body, codec.encode_in_band(facts), main_by_value="main" not in facts)
         _core.message_give(codec.as_message(payload), identity)
         if method == "spawn":
             return Child(_start_fresh("procession.worker.boot", identity, []), identity)
@@ -206,7 +207,7 @@ def _start_fresh(module: str, identity: int, fds: list[int]) -> int:
 
 
 def main_facts() -> dict[str, Any]:
-    """What a fresh interpreter must know of this one, in values that a literal can hold."""
+    """What a fresh interpreter must know of this one before it can unpickle anything of the program's."""
     facts: dict[str, Any] = {
         "path": [entry if entry else os.getcwd() for entry in sys.path if isinstance(entry, str)],
         "argv": [str(argument) for argument in getattr(sys, "argv", [])],
@@ -261,10 +262,12 @@ class _ForkServer:
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
+            import socket
+
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             identity = _core.process_reserve()
             facts = {**main_facts(), "preload": list(_preload)}
-            _core.message_give(codec.as_message(codec.encode(None, repr(facts).encode())), identity)
+            _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(facts))), identity)
             with theirs:
                 pid = _start_fresh("procession.worker.server", identity, [theirs.fileno()])
             self._server = Child(pid, identity)

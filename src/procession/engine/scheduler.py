@@ -228,8 +228,9 @@ class Scheduler:
             case WorkerExited():
                 return self._exited(event)
 
-    def _replace(self) -> list[Action]:
-        if self.closing:
+    def _replace(self, *, again: bool = False) -> list[Action]:
+        """Start what is missing; `again`: batches are about to be queued again."""
+        if self.closing and not self.in_flight and not again:
             return []
         return [StartWorker() for _ in range(self.missing())]
 
@@ -252,7 +253,7 @@ class Scheduler:
             self.early_deaths += 1
             if self.early_deaths >= _EARLY_DEATHS:
                 return [*actions, GiveUp(event.exitcode)]
-        return actions + self._replace()
+        return actions + self._replace(again=any(isinstance(action, Requeue) for action in actions))
 
     def _split(self, batch: Batch, item: int, event: WorkerExited) -> list[Action]:
         """Item number `item` fails; those before it without a result and those after it go again, as two batches."""

@@ -78,6 +78,10 @@ class CallTicket(_Result):
 
     start = 0
     lane = Lane()  # of nothing that is fed
+    function: Any
+    items: tuple[Any, ...]
+    mode: int
+    finished: int
 
     def __init__(
         self,

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import pickle
 import struct
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pickle import dumps, loads
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession.engine import codec
 from procession.engine.codec import SHORT, Payload, decode, encode, header_of, is_plain
@@ -100,8 +98,7 @@ class RemoteTraceback(Exception):
         return self.tb
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerSpec:
+class RunnerSpec(NamedTuple):
     """What a worker must know to begin; pickled for a fresh interpreter.
 
     Attributes:
@@ -127,8 +124,11 @@ def heads(offset: int, generation: int) -> tuple[bytes, ...]:
     return tuple(codec.short_head(_TASK.pack(mode, offset, generation)) for mode in range(2 * _PACKED))
 
 
-def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Payload:
-    """A batch as a message; an item that could spoil others on arrival is pickled alone."""
+def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Payload | None:
+    """A batch as a message; an item that could spoil others on arrival is pickled alone.
+
+    None if the items must travel in messages of their own, because more than bytes belongs to them (buffers, handles).
+    """
     if mode == ITEM:
         plain = is_plain(items)
     elif len(items) == 1:
@@ -137,11 +137,10 @@ def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Pay
         plain = all(map(_is_plain_tuple, items))
     if plain:
         return function.heads[mode] + dumps(items, 5)
-    if len(items) > 1:
-        packed = _pack(items, function.by_value)
-        if packed is not None:
-            return function.heads[mode | _PACKED] + dumps(packed, 5)
-    return encode(items, function.heads[mode][2:], main_by_value=function.by_value)
+    if len(items) == 1:
+        return encode(items, function.heads[mode][2:], main_by_value=function.by_value)
+    packed = _pack(items, function.by_value)
+    return None if packed is None else function.heads[mode | _PACKED] + dumps(packed, 5)
 
 
 def _is_plain_tuple(value: Any) -> bool:
@@ -159,7 +158,7 @@ def _pack(values: Sequence[Any], main_by_value: bool) -> list[bytes] | None:
     return packed
 
 
-def decode_tasks(payload: Payload) -> tuple[bytes, Sequence[Any], dict[int, Exception]]:
+def decode_tasks(payload: Payload) -> tuple[bytes, list[Any] | tuple[Any, ...], dict[int, Exception]]:
     """The header, the items, and the errors of those that could not be decoded.
 
     Raises:
@@ -191,30 +190,36 @@ def decode_head(header: bytes) -> tuple[int, int, int]:
 # ---- results ----
 
 
-def encode_results(pieces: list[int], values: list[Any], failures: list[tuple[int, BaseException]]) -> Payload:
-    """Results of one or more batches as one message; what cannot be pickled becomes a failure of its own."""
+def encode_results(pieces: list[int], values: list[Any], failures: list[tuple[int, BaseException]]) -> list[Payload]:
+    """Results of one or more batches as one message, or one for each where more than bytes belongs to them.
+
+    A value that cannot be pickled becomes a failure of its own.
+    """
     if not failures and is_plain(values):
-        return dumps((pieces, values), 5)
-    flags = 0
+        return [dumps((pieces, values), 5)]
     sent = [(index, encode_error(error)) for index, error in failures]
-    body: Any = values
-    if len(values) > 1 and not is_plain(values):
-        packed = _pack_results(values, sent)
-        if packed is not None:
-            flags = _VALUES_PACKED
-            body = packed
-    header = struct.pack(f"<B{len(pieces)}Q", flags | (_FAILED if sent else 0), *pieces)
-    try:
-        return encode((body, sent) if sent else body, header)
-    except Exception as error:
-        # One value alone, or values with buffers: find those that spoil it.
-        spoilt = _pack_results(values, sent)
-        if spoilt is not None:
-            values = spoilt
-            flags = _VALUES_PACKED
-        if not sent:
-            raise error
-        return encode((values, sent), bytes((flags | _FAILED,)) + header[1:])
+    packed = _pack_results(values, sent)
+    if packed is not None:
+        header = struct.pack(f"<B{len(pieces)}Q", _VALUES_PACKED | (_FAILED if sent else 0), *pieces)
+        return [encode((packed, sent) if sent else packed, header)]
+    messages: list[Payload] = []
+    faults = dict(failures)
+    at = 0
+    fields = iter(pieces)
+    for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
+        for i in range(count):
+            messages.append(_encode_single((position, first + i, 1, elapsed_ns // count), values[at], faults.get(at)))
+            at += 1
+    return messages
+
+
+def _encode_single(piece: tuple[int, int, int, int], value: Any, error: BaseException | None) -> Payload:
+    if error is None:
+        try:
+            return encode([value], struct.pack("<B4Q", 0, *piece))
+        except Exception as reason:
+            error = MaybeEncodingError(reason.__cause__ or reason, value)
+    return encode(([None], [(0, encode_error(error))]), struct.pack("<B4Q", _FAILED, *piece))
 
 
 def _pack_results(values: list[Any], sent: list[tuple[int, bytes]]) -> list[bytes] | None:
@@ -271,6 +276,8 @@ def _lost_result(error: Exception) -> CannotDecode:
 
 def encode_error(error: BaseException) -> bytes:
     """An exception and its traceback; one that would not survive the way is replaced by one that says what it was."""
+    import traceback
+
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if error.__traceback__ else ""
     try:
         data = pickle.dumps((error, text), 5)
@@ -286,7 +293,9 @@ def decode_error(data: bytes) -> BaseException:
     try:
         error, text = pickle.loads(data)
     except Exception as reason:
-        lost = CannotDecode(f"a task raised an exception that cannot be unpickled here: {type(reason).__name__}: {reason}")
+        lost = CannotDecode(
+            f"a task raised an exception that cannot be unpickled here: {type(reason).__name__}: {reason}"
+        )
         lost.__cause__ = reason
         return lost
     if text:

@@ -92,6 +92,7 @@ class Workers:
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
         self._foreign = False
+        self._closed = False  # to submissions
         self._ended = False
         self._keeper: _Keeper | None = None
         self._look_at = 0
@@ -102,7 +103,9 @@ class Workers:
 
     # ---- submitting ----
 
-    def submit(self, ticket: CallTicket, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: Any) -> None:
+    def submit(
+        self, ticket: CallTicket, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: Any
+    ) -> None:
         """One call."""
         with self._lock:
             self._check_usable()
@@ -160,7 +163,7 @@ class Workers:
     def _check_usable(self) -> None:
         if self._foreign:
             raise ValueError("this pool belongs to the parent process: a forked child must make its own")
-        if self._ended or self._scheduler.closing:
+        if self._ended or self._closed:
             raise ValueError("Pool not running")
 
     def queue(self, batch: Batch) -> None:
@@ -168,10 +171,14 @@ class Workers:
         with self._lock:
             self._put(batch)
 
-    def _put(self, batch: Batch | CallTicket) -> None:
+    def _put(self, batch: Any) -> None:  # a Batch, or a CallTicket, which is its own
         if self._failure is not None:
             raise self._failure
         payload = wire.encode_tasks(batch.function, batch.mode, batch.items)
+        if payload is None:
+            for i in range(len(batch.items)):
+                self._put(batch.part(i, i + 1))
+            return
         # Only this process puts, and under the lock: the position is known before the batch can be finished.
         position = self._tasks.tail
         self._scheduler.queued(position, batch)
@@ -278,6 +285,8 @@ class Workers:
             if messages:
                 for feed in tuple(self._feeds):
                     feed.advance()
+                    if feed.ended and feed in self._feeds:
+                        self._feeds.remove(feed)
         if self._finished:
             self._call_back()
         if messages and self._followers:
@@ -316,7 +325,9 @@ class Workers:
                 batch.function.estimate.learn(count, elapsed_ns)
                 ticket = batch.ticket
                 was_done = ticket.done
-                faults = {index - at: error for index, error in errors.items() if at <= index < end} if errors else errors
+                faults = (
+                    {index - at: error for index, error in errors.items() if at <= index < end} if errors else errors
+                )
                 ticket.deliver(batch.start + first, values if len(pieces) == 4 else values[at:end], faults)
                 if not was_done and ticket.done and ticket.has_callback:
                     self._finished.append(ticket)
@@ -461,7 +472,9 @@ class Workers:
         keeper.wake(soon)
 
     def _has_work(self) -> bool:
-        return bool(self._scheduler.in_flight or self._feeds or self._finished)
+        if self._scheduler.in_flight or self._finished:
+            return True
+        return any(not feed.ended for feed in self._feeds)
 
     # ---- the end ----
 
@@ -469,7 +482,7 @@ class Workers:
         """No more submissions; what is out will be done."""
         if self._foreign:
             return
-        self._scheduler.closing = True
+        self._closed = True
 
     @property
     def is_over(self) -> bool:
@@ -482,7 +495,8 @@ class Workers:
             return
         drained = _Drained(self)
         self.wait(drained)
-        if self._failure is None and not self._ended:
+        with self._lock:
+            self._scheduler.closing = True
             self._tasks.close()
         self._end_workers(None)
 

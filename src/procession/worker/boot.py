@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import runpy
 import sys
@@ -26,7 +25,7 @@ def run() -> NoReturn:
 
     def body() -> int:
         message = _core.message_of_boot()
-        facts = ast.literal_eval(codec.header_of(message).decode())
+        facts = codec.decode(codec.header_of(message))
         prepare(facts)
         task = codec.decode(message)
         del message

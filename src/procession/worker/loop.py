@@ -136,10 +136,11 @@ class _Runner:
         if not self.pieces:
             return
         try:
-            payload = wire.encode_results(self.pieces, self.values, self.failures)
+            payloads = wire.encode_results(self.pieces, self.values, self.failures)
         finally:
             self.pieces, self.values, self.failures = [], [], []
-        self.spec.results.put(payload)
+        for payload in payloads:
+            self.spec.results.put(payload)
 
     def lost(self, tag: int, position: int, error: BaseException) -> None:
         """A batch cannot be begun."""
@@ -175,5 +176,3 @@ def _undecoded(error: Exception) -> CannotDecode:
     lost = CannotDecode(f"the arguments arrived but cannot be unpickled in the worker: {type(error).__name__}: {error}")
     lost.__cause__ = error
     return lost
-
-

@@ -6,7 +6,6 @@ server ends when the socket closes or that process ends, whatever comes first.
 
 from __future__ import annotations
 
-import ast
 import errno
 import importlib
 import signal
@@ -17,9 +16,11 @@ from typing import Any, NoReturn
 
 from procession import _core
 from procession.engine import codec, launch, memory
-from procession.worker import boot
+from procession.worker import boot, loop
 
 __all__ = ["main"]
+
+_ = loop  # imported here, so that no worker has to
 
 _IDENTITY = struct.Struct("<q")
 
@@ -27,12 +28,17 @@ _IDENTITY = struct.Struct("<q")
 def main(arena: str, identity: str, descriptor: str) -> NoReturn:
     """Entry of the server; the arguments are numbers on its command line."""
     memory.attach(int(arena), int(identity))
-    launch.end_process(lambda: _serve(socket.socket(fileno=int(descriptor))))
+
+    def body() -> int:
+        with socket.socket(fileno=int(descriptor)) as requests:
+            return _serve(requests)
+
+    launch.end_process(body)
 
 
 def _serve(requests: socket.socket) -> int:
     message = _core.message_of_boot()
-    facts = ast.literal_eval(codec.header_of(message).decode())
+    facts = codec.decode(codec.header_of(message))
     del message
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _core.die_with_parent(facts["parent"])

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# run.sh [plain|asan|ubsan|tsan|torture]...: build the C core's tests into a temporary directory and run them; all by default.
+# TORTURE_KILLS, TORTURE_SEED, DEATH_STEPS and DEATH_SEED set how long and which way the random ones go.
+# TSan does not follow what happens between processes, so it runs the tests whose threads act as processes; so do the others.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+core=$here/../../csrc
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+failed=()
+
+compile() { # name, flags...
+    local name=$1
+    shift
+    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -g -O1 "$@" -I"$core" -I"$here" \
+        "$here/$name.c" "$here/runner.c" "$core"/{arena,pages,block,process,lock,channel,platform_linux}.c \
+        -o "$build/$name" -lpthread -lrt
+}
+
+run() { # name, arguments...
+    local name=$1
+    shift
+    echo "== $variant: $name"
+    "$build/$name" "$@" || failed+=("$variant:$name")
+}
+
+tests=(test_platform test_arena test_lock test_channel)
+
+for variant in "${@:-all}"; do
+    [ "$variant" = all ] && set -- plain asan ubsan tsan torture && break
+done
+
+for variant in "$@"; do
+    start=$SECONDS
+    case $variant in
+    plain)
+        for name in "${tests[@]}"; do
+            compile "$name" -DPSN_CHECK_EVERY_UNLOCK
+            run "$name"
+        done
+        compile test_layout
+        echo "== plain: test_layout"
+        "$build/test_layout" "$here/../../docs/layout.md" || failed+=(plain:test_layout)
+        compile test_deaths
+        run test_deaths
+        ;;
+    asan)
+        for name in "${tests[@]}"; do
+            compile "$name" -fsanitize=address -fno-omit-frame-pointer
+            ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 run "$name" # the core allocates nothing, so there is nothing to leak
+        done
+        ;;
+    ubsan)
+        for name in "${tests[@]}"; do
+            compile "$name" -fsanitize=undefined -fno-sanitize-recover=all
+            run "$name"
+        done
+        ;;
+    tsan)
+        for name in "${tests[@]}"; do
+            compile "$name" -fsanitize=thread
+            TSAN_OPTIONS=halt_on_error=1 run "$name" threads_
+        done
+        ;;
+    torture)
+        compile torture
+        run torture "${TORTURE_KILLS:-12000}" ${TORTURE_SEED:+"$TORTURE_SEED"}
+        ;;
+    *)
+        echo "run.sh: no variant is named $variant (plain, asan, ubsan, tsan, torture)" >&2
+        exit 2
+        ;;
+    esac
+    echo "== $variant took $((SECONDS - start)) s"
+done
+
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "failed: ${failed[*]}"
+    exit 1
+fi
+echo "all passed"
