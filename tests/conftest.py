@@ -248,6 +248,7 @@ def no_leaks(request: pytest.FixtureRequest, deadline: None) -> Iterator[None]:
                 pass
         procession.active_children()
         return
+    request.node.funcargs.clear()  # pytest would hold the fixtures' objects for longer than the test
     end = time.monotonic() + GRACE_S
     pause = 0.001
     while True:

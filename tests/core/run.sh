@@ -10,12 +10,19 @@ build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 failed=()
 
-compile() { # name, flags...
-    local name=$1
-    shift
-    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -g -O1 "$@" -I"$core" -I"$here" \
-        "$here/$name.c" "$here/runner.c" "$core"/{arena,pages,block,process,lock,channel,platform_linux}.c \
-        -o "$build/$name" -lpthread -lrt
+flags=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -g -O1 -I"$core" -I"$here")
+
+build_core() { # flags...: the core and the runner, once per variant
+    extra=("$@")
+    objects=()
+    for source in "$core"/{arena,pages,block,process,lock,channel,platform_linux}.c "$here/runner.c"; do
+        "${CC:-cc}" "${flags[@]}" "${extra[@]}" -c "$source" -o "$build/$(basename "$source").o"
+        objects+=("$build/$(basename "$source").o")
+    done
+}
+
+compile() { # name
+    "${CC:-cc}" "${flags[@]}" "${extra[@]}" "$here/$1.c" "${objects[@]}" -o "$build/$1" -lpthread -lrt
 }
 
 run() { # name, arguments...
@@ -35,37 +42,43 @@ for variant in "$@"; do
     start=$SECONDS
     case $variant in
     plain)
+        build_core -DPSN_CHECK_EVERY_UNLOCK
         for name in "${tests[@]}"; do
-            compile "$name" -DPSN_CHECK_EVERY_UNLOCK
+            compile "$name"
             run "$name"
         done
         compile test_layout
         echo "== plain: test_layout"
         "$build/test_layout" "$here/../../docs/layout.md" || failed+=(plain:test_layout)
+        build_core
         compile test_deaths
         run test_deaths
         ;;
     asan)
+        build_core -fsanitize=address -fno-omit-frame-pointer
         for name in "${tests[@]}"; do
-            compile "$name" -fsanitize=address -fno-omit-frame-pointer
+            compile "$name"
             ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 run "$name" # the core allocates nothing, so there is nothing to leak
         done
         ;;
     ubsan)
+        build_core -fsanitize=undefined -fno-sanitize-recover=all
         for name in "${tests[@]}"; do
-            compile "$name" -fsanitize=undefined -fno-sanitize-recover=all
+            compile "$name"
             run "$name"
         done
         ;;
     tsan)
+        build_core -fsanitize=thread
         for name in "${tests[@]}"; do
-            compile "$name" -fsanitize=thread
+            compile "$name"
             TSAN_OPTIONS=halt_on_error=1 run "$name" threads_
         done
         ;;
     torture)
+        build_core
         compile torture
-        run torture "${TORTURE_KILLS:-12000}" ${TORTURE_SEED:+"$TORTURE_SEED"}
+        run torture "${TORTURE_KILLS:-8000}" ${TORTURE_SEED:+"$TORTURE_SEED"}
         ;;
     *)
         echo "run.sh: no variant is named $variant (plain, asan, ubsan, tsan, torture)" >&2

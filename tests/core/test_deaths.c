@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <ucontext.h>
 
-#define USUAL_STEPS 30000u
+#define USUAL_STEPS 20000u
 
 static struct psn_arena arena;
 static uint64_t baseline;

@@ -294,7 +294,7 @@ static void killing_workers_never_lets_two_into_a_lock(void) {
         for (int i = 0; i < 5; i++)
             workers[i] = start_child(&arena, work_under_lock, shared);
         uint64_t random = 12345;
-        for (int i = 0; i < 150; i++) {
+        for (int i = 0; i < 100; i++) {
             uint64_t k = next_random(&random) % 5;
             usleep((unsigned)(next_random(&random) % 3000));
             uint32_t before = load_seq_cst(&shared->stage);
@@ -458,7 +458,7 @@ static void killing_workers_loses_no_permit(void) {
     for (int i = 0; i < 5; i++)
         workers[i] = start_child(&arena, work_under_semaphore, shared);
     uint64_t random = 4242;
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 150; i++) {
         uint64_t k = next_random(&random) % 5;
         usleep((unsigned)(next_random(&random) % 2000));
         uint32_t before = load_seq_cst(&shared->stage);

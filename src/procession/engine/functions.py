@@ -10,7 +10,7 @@ from typing import Any
 from procession.engine import codec, memory, wire
 from procession.engine.scheduler import Estimate
 
-__all__ = ["FunctionTable", "SentFunction"]
+__all__ = ["FunctionTable", "SentFunction", "describe_task"]
 
 _KEPT = 64
 # Functions that pickle by reference and cannot change under their name; all others are encoded for each call.
@@ -74,3 +74,23 @@ class FunctionTable:
             if len(self.sent) > _KEPT:
                 self.sent.popitem(last=False)
         return sent
+
+
+def describe_task(batch: Any, index: int) -> str:
+    """The call on item number `index` of a batch, in short."""
+    item = batch.items[index]
+    if batch.mode == wire.ITEM:
+        arguments = _short(item)
+    elif batch.mode == wire.STAR:
+        arguments = ", ".join(map(_short, item))
+    else:
+        arguments = ", ".join([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
+    return f"{batch.function!r}({arguments})"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."

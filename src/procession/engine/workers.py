@@ -10,17 +10,17 @@ for whoever must look at something else.
 
 from __future__ import annotations
 
+import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
-from procession import _core, _os
 from procession.engine import lifetime, memory, wire
-from procession.engine.clock import FOREVER, clock_ns, deadline_after
+from procession.engine.clock import FOREVER, clock_ns
+from procession.engine.crew import Crew
 from procession.engine.feeds import Feed
-from procession.engine.functions import FunctionTable
-from procession.engine.launch import Child
+from procession.engine.functions import FunctionTable, describe_task
+from procession.engine.keeper import Keeper
 from procession.engine.scheduler import (
     Action,
     Batch,
@@ -36,20 +36,12 @@ from procession.engine.scheduler import (
 from procession.engine.tickets import CallTicket, MapTicket, UnorderedStream
 from procession.errors import Closed, InitializerFailed, ProcessionError, StartFailed, WorkerDied, describe_exit
 
-__all__ = ["WorkerHandle", "Workers"]
+__all__ = ["Workers"]
 
 _LOOK_NS = 100_000_000  # a death is noticed within this
 _SPIN_US = 50
-_KEEPER_DELAY = 0.02  # seconds without a driver before the keeper steps in
 _GRACE = 1.0  # seconds between the soft and the hard signal
 _TAKE = 64
-
-
-class WorkerHandle(Protocol):
-    """A worker's process, as the door that started it made it."""
-
-    @property
-    def _child(self) -> Child | None: ...
 
 
 class Workers:
@@ -65,7 +57,7 @@ class Workers:
     def __init__(
         self,
         size: int,
-        start: Callable[[wire.RunnerSpec], WorkerHandle],
+        start: Callable[[wire.RunnerSpec], Any],
         *,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -73,28 +65,24 @@ class Workers:
         main_by_value: bool = False,
     ) -> None:
         self.size = size
-        self.processes: list[WorkerHandle] = []
         self.batching = not task_limit  # a limit counts tasks: then each travels alone
         self._tasks = memory.channel()
         self._results = memory.channel()
-        self._start = start
-        self._spec = wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size)
-        self._main_by_value = main_by_value
+        self._crew = Crew(start, wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size))
         self._functions = FunctionTable(main_by_value=main_by_value)
         self._scheduler = Scheduler(size)
-        self._children: dict[int, WorkerHandle] = {}
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
         self._driving = threading.RLock()
         self._changed = threading.Condition(threading.Lock())
         self._followers = 0
-        self._submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
+        self.submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
         self._foreign = False
         self._closed = False  # to submissions
         self._ended = False
-        self._keeper: _Keeper | None = None
+        self._keeper: Keeper | None = None
         self._look_at = 0
         lifetime.on_fork_in_child(self, Workers._forked)
         lifetime.at_exit(self, Workers.terminate)
@@ -120,7 +108,7 @@ class Workers:
                 ticket.mode = wire.STAR
                 ticket.items = (arguments,)
             self._put(ticket)
-            self._submitted += 1
+            self.submitted += 1
             keeper = self._keeper
             if keeper is None or keeper.is_idle or ticket.has_callback:
                 self._wake_keeper(ticket.has_callback)
@@ -215,16 +203,14 @@ class Workers:
         while not ticket.done:
             if self._foreign:
                 raise ValueError("this pool belongs to the parent process: its results do not come here")
-            if self._driving.acquire(blocking=False):
+            if self.begin_driving():
                 try:
                     while not ticket.done:
-                        self._drive(deadline)
+                        self.drive(deadline)
                         if clock_ns() >= deadline:
                             break
                 finally:
-                    self._driving.release()
-                    if self._followers:
-                        self._tell()
+                    self.end_driving()
             else:
                 self._follow(ticket, deadline)
             if not ticket.done and clock_ns() >= deadline:
@@ -233,11 +219,11 @@ class Workers:
 
     def look(self, ticket: Any) -> None:
         """Take what has arrived, without waiting."""
-        if not ticket.done and not self._foreign and self._driving.acquire(blocking=False):
+        if not ticket.done and not self._foreign and self.begin_driving():
             try:
-                self._drive(0)
+                self.drive(0)
             finally:
-                self._driving.release()
+                self.end_driving()
 
     def _follow(self, ticket: Any, deadline: int) -> None:
         keeper = self._keeper
@@ -265,32 +251,49 @@ class Workers:
 
     # ---- driving; by one thread at a time ----
 
-    def _drive(self, deadline: int) -> None:
+    def begin_driving(self) -> bool:
+        """Become the one that drives; False if another thread does."""
+        return self._driving.acquire(blocking=False)
+
+    def end_driving(self) -> None:
+        """Drive no more; whoever waits takes over."""
+        self._driving.release()
+        if self._followers:
+            self._tell()
+
+    def drive(self, deadline: int) -> None:
         """Take results, waiting for them until `deadline` or the next look at the workers, and act on them."""
         now = clock_ns()
         if now >= self._look_at:
             self._look_at = now + _LOOK_NS
             self._look_at_workers()
+            if self._scheduler.missing() > 0 and not self._scheduler.closing:
+                self._perform([StartWorker()])
         if self._ended:
             return
         if len(self._tasks):
             self._tasks.rouse()
-        _, messages = self._results.take(_TAKE, min(deadline, self._look_at), _SPIN_US if deadline else 0)
+        if self._take_arrived(min(deadline, self._look_at), _SPIN_US if deadline else 0):
+            with self._lock:
+                for feed in tuple(self._feeds):
+                    feed.advance()
+                    if feed.ended and feed in self._feeds:
+                        self._feeds.remove(feed)
+            if self._followers:
+                self._tell()
+        if self._finished:
+            self._call_back()
+
+    def _take_arrived(self, deadline: int, spin_us: int) -> bool:
+        """Take messages, waiting for one until `deadline`; False if none came."""
+        _, messages = self._results.take(_TAKE, deadline, spin_us)
         with self._lock:
             for tag, payload in messages:
                 if tag == wire.RESULTS:
                     self._take_results(payload)
                 elif tag != wire.NUDGE:
                     self._take_message(tag, payload)
-            if messages:
-                for feed in tuple(self._feeds):
-                    feed.advance()
-                    if feed.ended and feed in self._feeds:
-                        self._feeds.remove(feed)
-        if self._finished:
-            self._call_back()
-        if messages and self._followers:
-            self._tell()
+        return bool(messages)
 
     def _call_back(self) -> None:
         with self._lock:
@@ -300,8 +303,6 @@ class Workers:
                 ticket.finish()
             except Exception:
                 # Nobody's result: told where uncaught exceptions of threads are told, and the pool goes on.
-                import sys
-
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _take_results(self, payload: Any) -> None:
@@ -365,41 +366,15 @@ class Workers:
 
     def _look_at_workers(self) -> None:
         with self._lock:
-            sentinels = {
-                handle._child.sentinel: identity
-                for identity, handle in self._children.items()
-                if handle._child is not None
-            }
-            if not sentinels:
-                return
-            for sentinel in _os.wait_readable([fd for fd in sentinels if fd >= 0], 0):
-                self._worker_ended(sentinels[sentinel])
-
-    def _worker_ended(self, identity: int) -> None:
-        handle = self._children[identity]
-        child = handle._child
-        assert child is not None
-        # What it sent before it died counts: read it before the claim is looked at.
-        claim = _core.process_claim(identity)
-        while True:
-            _, messages = self._results.take(_TAKE, 0, 0)
-            if not messages:
-                break
-            for tag, payload in messages:
-                if tag == wire.RESULTS:
-                    self._take_results(payload)
-                elif tag != wire.NUDGE:
-                    self._take_message(tag, payload)
-        exitcode = child.poll()
-        if exitcode is None:
-            return
-        del self._children[identity]
-        self.processes = [process for process in self.processes if process is not handle]
-        if self._ended:
-            return
-        event = WorkerExited(identity, exitcode, claim, self._tasks.head)
-        self._perform(self._scheduler.handle(event), child.pid)
-        self._tell()
+            for identity in self._crew.ended():
+                # What it sent before it died counts: it is read before the claim is looked at.
+                while self._take_arrived(0, 0):
+                    pass
+                ended = self._crew.collect(identity)
+                if ended is not None and not self._ended:
+                    event = WorkerExited(identity, ended.exitcode, ended.claim, self._tasks.head)
+                    self._perform(self._scheduler.handle(event), ended.pid)
+                    self._tell()
 
     def _perform(self, actions: list[Action], pid: int = 0) -> None:
         for action in actions:
@@ -410,7 +385,7 @@ class Workers:
                     if not getattr(batch.ticket, "ended", False):
                         self.queue(batch)
                 case Fail(batch, index, _, exitcode):
-                    task = _short_task(batch, index)
+                    task = describe_task(batch, index)
                     error = WorkerDied(
                         f"worker {pid} {describe_exit(exitcode)} while it ran {task}",
                         pid=pid,
@@ -428,14 +403,12 @@ class Workers:
 
     def _start_worker(self) -> None:
         try:
-            handle = self._start(self._spec)
-        except ProcessionError as error:
-            self._give_up(error)
-            raise
-        assert handle._child is not None
-        self.processes.append(handle)
-        self._children[handle._child.identity] = handle
-        self._scheduler.started(handle._child.identity)
+            self._scheduler.started(self._crew.start())
+        except (ProcessionError, OSError) as error:
+            if len(self._crew) == 0:
+                self._give_up(error)
+                raise
+            # Too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
 
     def _give_up(self, error: BaseException) -> None:
         """The pool cannot go on: every ticket gets `error`."""
@@ -445,9 +418,7 @@ class Workers:
             self._scheduler.closing = True
             self._drop_all(error)
             self._tasks.close()
-            for handle in self._children.values():
-                if handle._child is not None:
-                    handle._child.send_signal(9)
+            self._crew.kill()
         self._tell()
 
     def _drop_all(self, error: BaseException) -> None:
@@ -467,11 +438,10 @@ class Workers:
     def _wake_keeper(self, soon: bool) -> None:
         keeper = self._keeper
         if keeper is None:
-            keeper = self._keeper = _Keeper(self)
-            keeper.start()
+            keeper = self._keeper = Keeper(self)
         keeper.wake(soon)
 
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
         if self._scheduler.in_flight or self._finished:
             return True
         return any(not feed.ended for feed in self._feeds)
@@ -510,37 +480,27 @@ class Workers:
                 self._scheduler.closing = True
                 self._drop_all(WorkerDied("the pool was terminated before the task was done"))
                 self._tasks.close()
-                for handle in self._children.values():
-                    if handle._child is not None:
-                        handle._child.send_signal(15)
+                self._crew.terminate()
         self._nudge()
         self._tell()
         self._end_workers(_GRACE)
 
     def _end_workers(self, grace: float | None) -> None:
-        """Wait for the workers to end; kill those that have not after `grace` seconds."""
-        deadline = deadline_after(grace)
-        while self._children:
-            with self._lock:
-                handles = list(self._children.items())
-            for identity, handle in handles:
-                child = handle._child
-                if child is not None and child.wait(deadline) is None:
-                    _core.kill_descendants(child.pid)
-                    child.send_signal(9)
-                    child.wait()
-                self._children.pop(identity, None)
+        self._crew.end(grace)
         self._ended = True
-        self.processes = []
         if self._keeper is not None:
             self._keeper.wake(True)
         memory.trim()
 
+    @property
+    def processes(self) -> list[Any]:
+        """The worker processes, as the door made them."""
+        return list(self._crew.handles.values())
+
     def _forked(self) -> None:
         """In a forked child: the pool is the parent's."""
         self._foreign = True
-        self._children = {}
-        self.processes = []
+        self._crew.forget()
         self._feeds = []
         self._lock = threading.RLock()
         self._driving = threading.RLock()
@@ -555,91 +515,4 @@ class _Drained:
 
     @property
     def done(self) -> bool:
-        return self._workers._ended or not self._workers._has_work()
-
-
-class _Keeper:
-    """The thread that drives while work is out and nobody waits for it.  It does not keep the pool alive."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = weakref.ref(workers, self._gone)
-        self._event = threading.Event()
-        self._soon = False
-        self.is_idle = True
-        self.is_driving = False
-        self.is_wanted = False  # by somebody who wants to drive
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="procession-keeper", daemon=True).start()
-
-    def wake(self, soon: bool) -> None:
-        """There may be work; with `soon`, callbacks wait for it."""
-        if soon:
-            self._soon = True
-        self.is_idle = False
-        self._event.set()
-
-    def _gone(self, _: object) -> None:
-        self._event.set()
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while True:
-            self._event.wait()
-            workers = self._workers()
-            if workers is None or workers.is_over:
-                return
-            if not workers._has_work():
-                self._event.clear()
-                self.is_idle = True
-                if workers._has_work():
-                    self.wake(False)
-                continue
-            soon, self._soon = self._soon, False
-            del workers
-            before = self._submissions()
-            if not soon:
-                pause.wait(_KEEPER_DELAY)
-            workers = self._workers()
-            # Who submits will wait soon, and does better undisturbed.
-            if workers is not None and (soon or self._soon or workers._feeds or before == workers._submitted):
-                self._drive_a_while(workers)
-            del workers
-
-    def _submissions(self) -> int:
-        workers = self._workers()
-        return 0 if workers is None else workers._submitted
-
-    def _drive_a_while(self, workers: Workers) -> None:
-        if not workers._driving.acquire(blocking=False):
-            threading.Event().wait(_KEEPER_DELAY)  # somebody drives; look again later
-            return
-        self.is_driving = True
-        try:
-            deadline = deadline_after(0.5)
-            while not self.is_wanted and workers._has_work() and clock_ns() < deadline and not workers.is_over:
-                workers._drive(deadline)
-        finally:
-            self.is_driving = False
-            self.is_wanted = False
-            workers._driving.release()
-            workers._tell()
-
-
-def _short_task(batch: Batch, index: int) -> str:
-    item = batch.items[index]
-    if batch.mode == wire.ITEM:
-        arguments = _short(item)
-    elif batch.mode == wire.STAR:
-        arguments = ", ".join(map(_short, item))
-    else:
-        arguments = ", ".join([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
-    return f"{batch.function!r}({arguments})"
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."
+        return self._workers._ended or not self._workers.has_work()

@@ -1,0 +1,105 @@
+"""The worker processes of a pool: starting them, seeing which have ended, ending them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from procession import _core, _os
+from procession.engine import wire
+from procession.engine.clock import deadline_after
+from procession.engine.launch import Child
+
+__all__ = ["Crew", "Exit"]
+
+_SIGTERM, _SIGKILL = 15, 9
+
+
+class _Handle(Protocol):
+    """A worker's process, as the door that starts it makes it."""
+
+    @property
+    def _child(self) -> Child | None: ...
+
+
+class Exit(NamedTuple):
+    """How a worker ended: see scheduler.WorkerExited for the claim."""
+
+    worker: int
+    pid: int
+    exitcode: int
+    claim: tuple[int, int, int, int]
+
+
+class Crew:
+    """The workers that are there.
+
+    Args:
+        start: starts a process that runs ``worker.loop.main(spec)``.
+    """
+
+    def __init__(self, start: Callable[[wire.RunnerSpec], _Handle], spec: wire.RunnerSpec) -> None:
+        self._start = start
+        self._spec = spec
+        self._children: dict[int, Child] = {}
+        self.handles: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def start(self) -> int:
+        """Start a worker; its identity."""
+        handle = self._start(self._spec)
+        child = handle._child
+        assert child is not None
+        self.handles[child.identity] = handle
+        self._children[child.identity] = child
+        return child.identity
+
+    def ended(self) -> list[int]:
+        """Workers that have ended and were not collected yet; what they have sent can still be read."""
+        sentinels = {child.sentinel: identity for identity, child in self._children.items()}
+        gone = [identity for sentinel, identity in sentinels.items() if sentinel < 0]
+        watched = [sentinel for sentinel in sentinels if sentinel >= 0]
+        return gone + [sentinels[sentinel] for sentinel in _os.wait_readable(watched, 0)]
+
+    def collect(self, identity: int) -> Exit | None:
+        """How a worker ended; it is in the crew no more.  What it held is free from then on."""
+        child = self._children.get(identity)
+        if child is None:
+            return None
+        claim = _core.process_claim(identity)  # before its slot is free for another
+        exitcode = child.poll()
+        if exitcode is None:
+            return None
+        del self._children[identity], self.handles[identity]
+        return Exit(identity, child.pid, exitcode, claim)
+
+    def send_signal(self, number: int) -> None:
+        """To all of them."""
+        for child in tuple(self._children.values()):
+            child.send_signal(number)
+
+    def end(self, grace: float | None) -> None:
+        """Wait until all have ended; kill those that have not after `grace` seconds, with their descendants."""
+        deadline = deadline_after(grace)
+        for identity, child in tuple(self._children.items()):
+            if child.wait(deadline) is None:
+                _core.kill_descendants(child.pid)
+                child.send_signal(_SIGKILL)
+                child.wait()
+            self._children.pop(identity, None)
+            self.handles.pop(identity, None)
+
+    def terminate(self) -> None:
+        """Ask all of them to end."""
+        self.send_signal(_SIGTERM)
+
+    def kill(self) -> None:
+        """End all of them."""
+        self.send_signal(_SIGKILL)
+
+    def forget(self) -> None:
+        """In a forked child: they are the parent's."""
+        self._children.clear()
+        self.handles.clear()

@@ -1,0 +1,86 @@
+"""The thread that drives a pool while work is out and nobody waits for it, so that callbacks come and the dead are replaced.
+
+It does not keep the pool alive, and it makes way for whoever wants to drive.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from procession.engine.clock import clock_ns, deadline_after
+
+if TYPE_CHECKING:
+    from procession.engine.workers import Workers
+
+__all__ = ["Keeper"]
+
+_DELAY = 0.02  # seconds without a driver before it steps in
+_TURN = 0.5  # seconds that it drives at most before it looks around
+
+
+class Keeper:
+    """Started with the first work that is not waited for at once.
+
+    Attributes:
+        is_idle: it sleeps until wake().
+        is_driving: it drives now.
+        is_wanted: set by a thread that wants to drive in its place.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = weakref.ref(workers, self._gone)
+        self._event = threading.Event()
+        self._pause = threading.Event()  # never set: for waiting
+        self._soon = False
+        self.is_idle = True
+        self.is_driving = False
+        self.is_wanted = False
+        threading.Thread(target=self._run, name="procession-keeper", daemon=True).start()
+
+    def wake(self, soon: bool) -> None:
+        """There may be work; with `soon`, callbacks wait for it."""
+        if soon:
+            self._soon = True
+        self.is_idle = False
+        self._event.set()
+
+    def _gone(self, _: object) -> None:
+        self._event.set()
+
+    def _run(self) -> None:
+        while True:
+            self._event.wait()
+            workers = self._workers()
+            if workers is None or workers.is_over:
+                return
+            if not workers.has_work():
+                self._event.clear()
+                self.is_idle = True
+                if workers.has_work():
+                    self.wake(False)
+                continue
+            soon, self._soon = self._soon, False
+            before = workers.submitted
+            if not soon:
+                del workers
+                self._pause.wait(_DELAY)
+                workers = self._workers()
+            # Who submits will wait soon, and does better undisturbed.
+            if workers is not None and (soon or self._soon or before == workers.submitted):
+                self._drive(workers)
+            del workers
+
+    def _drive(self, workers: Workers) -> None:
+        deadline = deadline_after(_TURN)
+        self.is_driving = workers.begin_driving()
+        if not self.is_driving:
+            self._pause.wait(_DELAY)  # somebody drives; look again later
+            return
+        try:
+            while not self.is_wanted and workers.has_work() and clock_ns() < deadline and not workers.is_over:
+                workers.drive(deadline)
+        finally:
+            self.is_driving = self.is_wanted = False
+            workers.end_driving()
