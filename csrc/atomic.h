@@ -23,6 +23,10 @@ _Static_assert(sizeof(psn_a32) == 4 && sizeof(psn_a64) == 8, "atomics must be ba
 #define sub_seq_cst(p, v) atomic_fetch_sub_explicit(p, v, memory_order_seq_cst)
 #define swap_seq_cst(p, v) atomic_exchange_explicit(p, v, memory_order_seq_cst)
 
+/* Between two plain stores of which the second must not be there without the first when we are killed.  Only the compiler has
+   to be told: a death falls between two instructions, and the kernel orders all before it for those who learn of it. */
+#define in_this_order() atomic_signal_fence(memory_order_seq_cst)
+
 static inline bool cas32_acquire(psn_a32 *p, uint32_t *expected, uint32_t desired) {
     return atomic_compare_exchange_strong_explicit(p, expected, desired, memory_order_acquire, memory_order_relaxed);
 }

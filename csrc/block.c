@@ -81,7 +81,9 @@ static uint64_t *holder_word(struct psn_arena *arena, struct psn_block *block, u
         memset(psn_at(arena, more.offset), 0, 15 * sizeof(uint64_t));
         struct psn_block *words = psn_block_of(arena, more.offset);
         store_relaxed(&words->home, offset);
+        in_this_order();
         block->more_holders = more.offset;
+        in_this_order();
         store_relaxed(&words->owner, 0);
     }
     return (uint64_t *)psn_at(arena, block->more_holders) + (slot / 64 - 1);
@@ -363,6 +365,7 @@ psn_status psn_message_refer(struct psn_arena *arena, uint64_t message_offset, s
     psn_status status = block && message->ref_count < message->ref_room ? PSN_OK : PSN_GONE;
     if (status == PSN_OK) {
         message->refs[message->ref_count] = target.offset;
+        in_this_order();
         message->ref_count++;
         add_relaxed(&block->pins, 1);
     }

@@ -148,6 +148,7 @@ static void note(struct psn_semaphore *semaphore, uint32_t identity, bool taken)
             semaphore->untracked++;
         } else {
             semaphore->holders[place].identity = identity;
+            in_this_order();
             semaphore->holders[place].taken++;
         }
     } else if (place >= 0 && semaphore->holders[place].identity == identity && semaphore->holders[place].taken) {

@@ -5,7 +5,7 @@
 
 #include <limits.h>
 
-#define SCAN_LIMIT 32 /* runs looked at within one bin before a larger bin is tried; of all bins only the first can hold too short ones */
+#define SCAN_LIMIT 32 /* runs looked at within one bin before a larger bin is tried */
 
 static unsigned bin_of(uint64_t pages) { return (unsigned)(63 - __builtin_clzll(pages)); }
 

@@ -28,7 +28,7 @@ from procession.engine import launch, memory
 
 HERE = Path(__file__).resolve().parent
 METHODS = ("fork", "spawn", "forkserver")
-DEADLINE_S = 30.0
+DEADLINE_S = 20.0
 GRACE_S = 3.0  # for what ends by itself after a test: threads that were told to, processes that were killed
 sys.path.insert(0, str(HERE))  # tests/tasks.py; children take the path over
 
@@ -256,6 +256,7 @@ def no_leaks(request: pytest.FixtureRequest, deadline: None) -> Iterator[None]:
         growth = Snapshot().growth(before)
         if not growth or time.monotonic() > end:
             break
+        _core.process_sweep_dead()  # orphans that a test has killed: nobody else looks for them
         gc.collect()  # only now: it takes a quarter of a second where much is imported
         time.sleep(pause)  # polling, with a deadline
         pause = min(0.05, pause * 2)
@@ -283,6 +284,12 @@ def _command_whole(pid: int) -> str:
 def method(request: pytest.FixtureRequest) -> str:
     """A start method; tests that ask for it run under each."""
     return str(request.param)
+
+
+@pytest.fixture
+def fresh_fork_server() -> None:
+    """The fork server keeps the stderr that it was started with: with capfd it must be a new one."""
+    launch.stop_fork_server()
 
 
 @pytest.fixture

@@ -474,7 +474,9 @@ static void processes_exchange_through_a_bounded_channel(void) { check_traffic(f
 static void one_writer_feeds_many_readers(void) { check_traffic(false, 0, 1, 7, 60000, true); }
 static void many_writers_feed_one_reader(void) { check_traffic(false, 100, 7, 1, 10000, true); }
 
-static void wait_in_take(struct psn_arena *arena, void *argument) { take_number(arena, *(struct psn_handle *)argument, PSN_FOREVER); }
+static void wait_in_take(struct psn_arena *arena, void *argument) {
+    take_number(arena, *(struct psn_handle *)argument, PSN_FOREVER);
+}
 
 static void a_wake_up_given_to_a_killed_reader_is_made_good(void) {
     struct psn_arena arena;

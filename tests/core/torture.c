@@ -1,5 +1,5 @@
-/* torture.c [kills [seed]]: processes put, take, allocate, free, hold, lock and wait at random on the same few objects while they
-   are killed at random instants and replaced.
+/* torture.c [kills [seed]]: processes put, take, allocate, free, hold, lock and wait at random on the same few objects while
+   they are killed at random instants and replaced.
    Half of the kills come from outside, half from a timer of the process's own that expires some nanoseconds later.  After each
    round nobody runs: every invariant must hold, every position of the channel must have been seen exactly once or lie in a
    claim of one that was killed, and when all is dropped no block may be left. */

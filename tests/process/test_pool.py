@@ -122,7 +122,8 @@ def test_a_chunksize_must_be_positive(pool, bad):
 
 def test_next_with_a_timeout_comes_back_and_can_be_asked_again(pool, tmp_path):
     path = str(tmp_path / "here")
-    for results in (pool.imap(tasks.arrive_and_wait, [path]), pool.imap_unordered(tasks.arrive_and_wait, [path])):
+    for imap in (pool.imap, pool.imap_unordered):
+        results = imap(tasks.arrive_and_wait, [path])
         with pytest.raises(TimeoutError):
             results.next(timeout=0.05)
         tasks.arrive(path + ".go")

@@ -1,6 +1,7 @@
 """Process under every start method, as the standard library's manual describes it."""
 
-import multiprocessing
+import multiprocessing.connection
+import multiprocessing.process
 import os
 import signal
 import sys
@@ -108,14 +109,14 @@ def _report_names(queue):
 @pytest.mark.parametrize(
     ("code", "exitcode"), [(None, 0), (0, 0), (3, 3), (True, 1), ("some words", 1), (256 + 7, 7), (-1, 255), ((1, 2), 1)]
 )
-def test_sys_exit_gives_the_exit_code(ctx, capfd, code, exitcode):
+def test_sys_exit_gives_the_exit_code(ctx, capfd, fresh_fork_server, code, exitcode):
     process = ctx.Process(target=tasks.exit_soft, args=(code,))
     process.start()
     assert ended(process) == exitcode
     assert ("some words" in capfd.readouterr().err) == (code == "some words")
 
 
-def test_an_exception_gives_1_and_a_traceback_with_the_name(ctx, capfd):
+def test_an_exception_gives_1_and_a_traceback_with_the_name(ctx, capfd, fresh_fork_server):
     process = ctx.Process(target=tasks.raise_value_error, args=(5,), name="unlucky")
     process.start()
     assert ended(process) == 1
@@ -144,7 +145,7 @@ def test_terminate_and_kill_end_it(sleeper, end, number):
     assert not sleeper.is_alive()
 
 
-def test_interrupt_raises_keyboard_interrupt_in_it(ctx, tmp_path, capfd):
+def test_interrupt_raises_keyboard_interrupt_in_it(ctx, tmp_path, capfd, fresh_fork_server):
     process = ctx.Process(target=tasks.arrive_and_hang, args=(str(tmp_path / "here"),))
     process.start()
     wait_until((tmp_path / "here").exists)
@@ -356,15 +357,15 @@ def test_a_daemon_dies_with_a_killed_parent_and_others_do_not(ctx, method, tmp_p
 
 
 def test_a_daemon_outlives_the_thread_that_started_it(ctx, tmp_path):
-    queue = ctx.Queue()
-    process = ctx.Process(target=tasks.take_until_none, args=(queue, queue), daemon=True)
+    queue, out = ctx.Queue(), ctx.Queue()
+    process = ctx.Process(target=tasks.take_until_none, args=(queue, out), daemon=True)
     thread = threading.Thread(target=process.start)
     thread.start()
     thread.join()
     wait_until(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))
     assert process.is_alive()
     queue.put(None)
-    assert queue.get(timeout=10) is None
+    assert out.get(timeout=10) is None
     assert ended(process) == 0
 
 

@@ -347,7 +347,7 @@ def test_the_idiom_of_the_manual_works(ctx):
     """``with value.get_lock(): value.value += 1``: the lock of a Value is recursive in the standard library."""
     value = ctx.Value("i", 0)
     process = start(ctx, tasks.count_up, value, 10)
-    process.join(5)
+    process.join(2)
     was = process.exitcode
     process.kill()
     process.join()

@@ -30,6 +30,10 @@ class Engine:
             batch.lane.batches += 1
             self.batches.append(batch)
 
+    def advance(self, feed):
+        with self.lock:
+            feed.advance()
+
     def deliver(self, ticket, start, values, errors):
         ticket.deliver(start, values, errors)
 

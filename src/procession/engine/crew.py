@@ -68,12 +68,11 @@ class Crew:
         child = self._children.get(identity)
         if child is None:
             return None
-        claim = _core.process_claim(identity)  # before its slot is free for another
         exitcode = child.poll()
         if exitcode is None:
             return None
         del self._children[identity], self.handles[identity]
-        return Exit(identity, child.pid, exitcode, claim)
+        return Exit(identity, child.pid, exitcode, child.claim)
 
     def send_signal(self, number: int) -> None:
         """To all of them."""

@@ -1,17 +1,18 @@
 """Feeding an input to the workers, no further ahead than the reader's pace allows.
 
 Inputs of the builtin sequence types are read by whoever drives the pool.  Any other iterator may block, or wait for results
-that its own consumer reads: it is read by a thread of its own.
+that its own consumer reads: it is read by a thread of its own.  What that has read waits for company only while every worker
+has a batch (as Nagle's algorithm does it for small packets), so an input that blocks holds nothing back.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
-from procession.engine.clock import clock_ns
 from procession.engine.functions import SentFunction
 from procession.engine.scheduler import Batch, Lane
 from procession.engine.tickets import UnorderedStream
@@ -21,13 +22,13 @@ __all__ = ["Feed"]
 _NEVER_BLOCK = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
 _BATCHES_PER_WORKER = 3  # queued or running; fewer leave a worker without work while a reply is on its way
 _ITEMS_PER_WORKER = 8  # read ahead of a reader that has read nothing yet
-_LINGER_NS = 1_000_000  # items of a slow input wait no longer for company
 
 
 class _Engine(Protocol):
     size: int
 
     def queue(self, batch: Batch) -> None: ...
+    def advance(self, feed: Feed) -> None: ...
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None: ...
     def input_ended(self, ticket: Any, total: int, error: BaseException | None) -> None: ...
 
@@ -64,6 +65,9 @@ class Feed:
         self._length = length
         self._buffersize = buffersize
         self._iterator: Iterator[Any] = iter(items)
+        self._read_ahead: deque[Any] = deque()  # by the thread, and not sent yet
+        self._has_ended: list[BaseException | None] = []  # filled by the thread when the input has ended
+        self._is_bounded = True
         self._room = threading.Event()
         self._thread: threading.Thread | None = None
         if type(items) not in _NEVER_BLOCK:
@@ -77,8 +81,9 @@ class Feed:
             self._thread.start()
 
     def advance(self) -> None:
-        """A batch came back or a value was read: send what there is room for.  Never blocks."""
+        """Send what there is room for; with the engine's lock held.  Never blocks."""
         if self._thread is not None:
+            self._send_read_ahead()
             self._room.set()
             return
         while (size := self._size()) > 0:
@@ -86,6 +91,20 @@ class Feed:
             self._send(items)
             if len(items) < size:
                 self._end(None)
+
+    def _send_read_ahead(self) -> None:
+        waiting = self._read_ahead
+        while waiting and not self.ended and self.lane.batches < _BATCHES_PER_WORKER * self._engine.size:
+            size = self._batch_size()
+            if len(waiting) < size and self.lane.batches >= self._engine.size and not self._has_ended:
+                return
+            self._send([waiting.popleft() for _ in range(min(size, len(waiting)))])
+        if self._has_ended and not waiting and not self.ended:
+            self._end(self._has_ended[0])
+
+    def read_all(self) -> None:
+        """The pool is being joined: go on to the end, whether anybody reads the results or not."""
+        self._is_bounded = False
 
     def stop(self) -> None:
         """Send no more."""
@@ -96,47 +115,54 @@ class Feed:
         """The life of the input's own thread."""
         while not self.ended:
             self._room.clear()
-            size = self._size()
-            if size <= 0:
+            if self._window() - len(self._read_ahead) <= 0:
                 self._room.wait(1.0)
                 continue
-            items: list[Any] = []
-            end: BaseException | None = None
-            enough = clock_ns() + _LINGER_NS
             try:
-                while len(items) < size:
-                    items.append(next(self._iterator))
-                    if clock_ns() >= enough:
-                        break
+                self._read_ahead.append(next(self._iterator))
             except BaseException as error:
-                end = error
-            self._send(items)
-            del items
-            if end is not None:
-                self._end(None if isinstance(end, StopIteration) else end)
+                self._has_ended.append(None if isinstance(error, StopIteration) else error)
+            waiting = len(self._read_ahead)
+            if self._has_ended or self.lane.batches < self._engine.size or waiting >= self._batch_size():
+                self._engine.advance(self)
+            if self._has_ended:
+                return
 
-    def _size(self) -> int:
-        """Items for the next batch; 0 or less if there is no room."""
+    def _batch_size(self) -> int:
+        """Items for the next batch, whatever the room."""
+        if self._chunk is not None:
+            return self._chunk
+        remaining = None if self._length is None else self._length - self.sent
+        return self._function.estimate.batch_size(self._engine.size, remaining)
+
+    def _window(self) -> int:
+        """Items that may be read and sent now; 0 or less if there is no room."""
         workers = self._engine.size
-        stream = self._ticket if isinstance(self._ticket, UnorderedStream) else None
-        if stream is None and self._ticket.done:
-            self.ended = True  # a map that has failed: nobody wants the rest
-        if self.ended or self.lane.batches >= _BATCHES_PER_WORKER * workers:
-            return 0
-        size = self._chunk
-        if size is None:
-            remaining = None if self._length is None else self._length - self.sent
-            size = self._function.estimate.batch_size(workers, remaining)
-        if stream is None:
-            return size
+        size = self._batch_size()
+        stream = self._ticket
+        if not isinstance(stream, UnorderedStream):
+            return _BATCHES_PER_WORKER * workers * size
+        if not self._is_bounded:
+            return _BATCHES_PER_WORKER * workers * size
         read = stream.consumed()
         ahead = self.sent - read
         if self._buffersize is not None:
-            return min(size, self._buffersize - ahead)
+            return self._buffersize - ahead
         if self._chunk is not None:
-            return size if ahead < max(_BATCHES_PER_WORKER * workers * size, _ITEMS_PER_WORKER * workers) else 0
+            # Whole chunks only.
+            return max(_BATCHES_PER_WORKER * workers * size, _ITEMS_PER_WORKER * workers + size) - ahead
         # The more the reader has read, the further ahead; one that stops early has had little read for it.
-        return min(size, max(_ITEMS_PER_WORKER * workers, min(read, _BATCHES_PER_WORKER * workers * size)) - ahead)
+        return max(_ITEMS_PER_WORKER * workers, min(read, _BATCHES_PER_WORKER * workers * size)) - ahead
+
+    def _size(self) -> int:
+        """Items for the next batch; 0 or less if there is no room."""
+        if not isinstance(self._ticket, UnorderedStream) and self._ticket.done:
+            self.ended = True  # a map that has failed: nobody wants the rest
+        if self.ended or self.lane.batches >= _BATCHES_PER_WORKER * self._engine.size:
+            return 0
+        size = self._batch_size()
+        window = self._window()
+        return 0 if self._chunk is not None and self._buffersize is None and window < size else min(size, window)
 
     def _send(self, items: list[Any]) -> None:
         if not items:

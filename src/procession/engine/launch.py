@@ -73,12 +73,14 @@ class Child:
         pid: as the system knows it.
         identity: of its slot in the arena.
         sentinel: a descriptor that becomes readable when it has ended.
+        claim: of a pool's worker that has ended: what it had taken; see scheduler.WorkerExited.
     """
 
     def __init__(self, pid: int, identity: int) -> None:
         self.pid = pid
         self.identity = identity
         self.sentinel = _os.open_sentinel(pid)
+        self.claim = (0, 0, 0, 0)
         self._exitcode: int | None = None
         self._lock = threading.Lock()
 
@@ -92,6 +94,7 @@ class Child:
                 said = _core.process_exitcode(self.identity)
                 if isinstance(code, str):  # somebody else has reaped it: what it said itself is all there is to know
                     code = 255 if said is None else said
+                self.claim = _core.process_claim(self.identity)  # before another gets the slot
                 _core.process_sweep(self.identity, said is None)
                 self._exitcode = code
             return self._exitcode

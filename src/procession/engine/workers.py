@@ -463,8 +463,11 @@ class Workers:
         """After close(): wait until all work is done and all workers have ended."""
         if self._foreign:
             return
-        drained = _Drained(self)
-        self.wait(drained)
+        with self._lock:
+            for feed in tuple(self._feeds):
+                feed.read_all()
+                feed.advance()
+        self.wait(_Drained(self))
         with self._lock:
             self._scheduler.closing = True
             self._tasks.close()
