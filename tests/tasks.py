@@ -381,3 +381,42 @@ def fork_and_come_back(x: int) -> int:
 def be_deaf(path: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     arrive_and_hang(path)
+
+
+def nap_and_double(x: int) -> int:
+    time.sleep(0.002)
+    return 2 * x
+
+
+def fork_then_die(path: str) -> None:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(20)
+        os._exit(0)
+    arrive(path, pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def acknowledge(queue: Any, path: str) -> None:
+    """Write down the number of each message that was taken; None ends it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    while (item := queue.get()) is not None:
+        os.write(descriptor, b"%d\n" % item[0])
+
+
+def write_for_ever(queue: Any, who: int, size: int) -> None:
+    number = 0
+    while True:
+        if queue.qsize() < 200:
+            queue.put((who, number, b"x" * size))
+            number += 1
+
+
+def use_everything() -> None:
+    queue, lock = procession.Queue(), procession.Lock()
+    with lock:
+        queue.put({"lock": lock, "data": b"x" * 100_000})
+    queue.get()
+    with procession.get_context("fork").Pool(1) as pool:
+        assert pool.apply(double, (2,)) == 4
+    pool.join()

@@ -40,8 +40,24 @@ def RawValue(typecode_or_type: Any, *args: Any) -> Any:
     return value
 
 
+_shared_kinds: dict[Any, Any] = {}
+
+
+def _shared_kind(kind: Any) -> Any:
+    """A ctypes type like `kind` whose objects travel as what they are: the same memory, not a copy of the value."""
+    shared = _shared_kinds.get(kind)
+    if shared is None:
+        shared = type(kind)(kind.__name__, (kind,), {"__reduce__": _reduce_raw, "__module__": kind.__module__})
+        _shared_kinds[kind] = shared
+    return shared
+
+
+def _reduce_raw(value: Any) -> tuple[Any, ...]:
+    return _open_raw, (type(value).__base__, value._block)
+
+
 def _open_raw(kind: Any, block: memory.Block) -> Any:
-    value = kind.from_buffer(memoryview(block)[: ctypes.sizeof(kind)])
+    value = _shared_kind(kind).from_buffer(memoryview(block)[: ctypes.sizeof(kind)])
     value._block = block
     return value
 
@@ -56,7 +72,7 @@ class Synchronized:
         self.release = self._lock.release
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_synchronized, (type(self._obj), self._obj._block, self._lock)
+        return _open_synchronized, (self._obj, self._lock)
 
     def __enter__(self) -> Any:
         return self._lock.__enter__()
@@ -86,8 +102,8 @@ class Synchronized:
         return f"<{type(self).__name__} wrapper for {self._obj}>"
 
 
-def _open_synchronized(kind: Any, block: memory.Block, lock: Any) -> Synchronized:
-    return Synchronized(_open_raw(kind, block), lock)
+def _open_synchronized(obj: Any, lock: Any) -> Synchronized:
+    return Synchronized(obj, lock)
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:

@@ -29,6 +29,7 @@ class Exit(NamedTuple):
     pid: int
     exitcode: int
     claim: tuple[int, int, int, int]
+    head: int
 
 
 class Crew:
@@ -52,6 +53,7 @@ class Crew:
         handle = self._start(self._spec)
         child = handle._child
         assert child is not None
+        child.tasks = self._spec.tasks
         self.handles[child.identity] = handle
         self._children[child.identity] = child
         return child.identity
@@ -72,7 +74,7 @@ class Crew:
         if exitcode is None:
             return None
         del self._children[identity], self.handles[identity]
-        return Exit(identity, child.pid, exitcode, child.claim)
+        return Exit(identity, child.pid, exitcode, child.claim, child.head)
 
     def send_signal(self, number: int) -> None:
         """To all of them."""

@@ -73,14 +73,18 @@ class Child:
         pid: as the system knows it.
         identity: of its slot in the arena.
         sentinel: a descriptor that becomes readable when it has ended.
-        claim: of a pool's worker that has ended: what it had taken; see scheduler.WorkerExited.
+        tasks: of a pool's worker: the channel that it takes from.
+        claim, head: of a pool's worker that has ended: what it had claimed, and how far the channel had been taken from
+            when it had; see scheduler.WorkerExited.
     """
 
     def __init__(self, pid: int, identity: int) -> None:
         self.pid = pid
         self.identity = identity
         self.sentinel = _os.open_sentinel(pid)
+        self.tasks: memory.Channel | None = None
         self.claim = (0, 0, 0, 0)
+        self.head = 0
         self._exitcode: int | None = None
         self._lock = threading.Lock()
 
@@ -94,7 +98,9 @@ class Child:
                 said = _core.process_exitcode(self.identity)
                 if isinstance(code, str):  # somebody else has reaped it: what it said itself is all there is to know
                     code = 255 if said is None else said
-                self.claim = _core.process_claim(self.identity)  # before another gets the slot
+                # The head first: what it claimed and did not take, others may be taking at this moment.
+                self.head = self.tasks.head if self.tasks is not None else 0
+                self.claim = _core.process_claim(self.identity)
                 _core.process_sweep(self.identity, said is None)
                 self._exitcode = code
             return self._exitcode

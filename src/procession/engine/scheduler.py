@@ -123,7 +123,7 @@ class WorkerExited:
     Attributes:
         exitcode: negative for a signal.
         claim: from, to, running, item; see the module.
-        head: first position of the channel that nobody has taken.
+        head: first position of the channel that nobody had taken, read before the claim was.
     """
 
     worker: int

@@ -372,7 +372,7 @@ class Workers:
                     pass
                 ended = self._crew.collect(identity)
                 if ended is not None and not self._ended:
-                    event = WorkerExited(identity, ended.exitcode, ended.claim, self._tasks.head)
+                    event = WorkerExited(identity, ended.exitcode, ended.claim, ended.head)
                     self._perform(self._scheduler.handle(event), ended.pid)
                     self._tell()
 
