@@ -1,7 +1,6 @@
 """Pool: the standard library's ``multiprocessing.pool`` on the engine.
 
-Better on purpose: a worker that dies fails only the task that it ran, and is replaced; map() raises at the first error; imap()
-reads its input no further ahead than its reader's pace asks for; lambdas and functions typed in by hand work.
+Better on purpose: a worker that dies fails only the task that it ran, and is replaced; imap() reads its input no further ahead than its reader's pace asks for; lambdas and functions typed in by hand work.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from procession import _os
-from procession.engine import codec, wire
+from procession.engine import launch, wire
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.tickets import CallTicket, Failure, MapTicket, OrderedStream, UnorderedStream
 from procession.engine.wire import MaybeEncodingError, RemoteTraceback, RunnerSpec
@@ -208,7 +207,7 @@ class Pool:
             initializer=initializer,
             initargs=tuple(initargs),
             task_limit=maxtasksperchild or 0,
-            main_by_value=context.get_start_method() != "fork" and not codec.main_is_importable(),
+            main_by_value=context.get_start_method() != "fork" and launch.main_origin() is None,
         )
         self._state = RUN
 
@@ -234,7 +233,10 @@ class Pool:
     # ---- many calls, all results ----
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        """``[func(item) for item in iterable]`` in the workers; raises the first error as soon as it is known."""
+        """``[func(item) for item in iterable]`` in the workers; raises the first error once all calls are done.
+
+        A worker's death is raised at once.
+        """
         result: list[Any] = self._map(func, iterable, wire.ITEM, chunksize).get()
         return result
 
@@ -376,8 +378,9 @@ class Pool:
         return f"<{type(self).__module__}.{type(self).__qualname__} state={self._state} pool_size={len(self._pool)}>"
 
 
-def _start_worker(context: Any, spec: RunnerSpec) -> Any:
+def _start_worker(context: Any, spec: RunnerSpec, quiet: bool) -> Any:
     process = context.Process(target=loop.main, args=(spec,), daemon=True)
     process.name = process.name.replace("Process", "PoolWorker")
+    process._starts_quietly = quiet
     process.start()
     return process

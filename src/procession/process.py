@@ -36,6 +36,7 @@ class BaseProcess(_stdlib.BaseProcess):
     """Like multiprocessing.Process.  A daemonic one dies with its parent, however that ends."""
 
     _start_method: str | None = None
+    _starts_quietly = False  # it does not print why it cannot begin
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class BaseProcess(_stdlib.BaseProcess):
             raise AssertionError("cannot start a process twice")
         self._check_mine("start")
         _reap()
-        self._child = launch.start(self._method(), self._bootstrap)
+        self._child = launch.start(self._method(), self._bootstrap, quiet=self._starts_quietly)
         # What it was given must not live as long as the object does.
         del self._target, self._args, self._kwargs
         _children.add(self)

@@ -102,8 +102,25 @@ class Synchronized:
         return f"<{type(self).__name__} wrapper for {self._obj}>"
 
 
-def _open_synchronized(obj: Any, lock: Any) -> Synchronized:
-    return Synchronized(obj, lock)
+def _open_synchronized(obj: Any, lock: Any, ctx: Any = None) -> Synchronized:
+    fields = [field[0] for field in getattr(type(obj), "_fields_", ())]
+    if not fields:
+        return Synchronized(obj, lock, ctx)
+    # A structure's wrapper has its fields, each read and written under the lock.
+    name = "Synchronized" + type(obj).__name__
+    return type(name, (Synchronized,), {field: _locked_field(field) for field in fields})(obj, lock, ctx)
+
+
+def _locked_field(name: str) -> property:
+    def read(self: Synchronized) -> Any:
+        with self._lock:
+            return getattr(self._obj, name)
+
+    def write(self: Synchronized, value: Any) -> None:
+        with self._lock:
+            setattr(self._obj, name, value)
+
+    return property(read, write)
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
@@ -115,4 +132,4 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
         lock = None
     elif not hasattr(lock, "acquire"):
         raise AttributeError(f"{lock!r} has no method 'acquire'")
-    return Synchronized(obj, lock, ctx)
+    return _open_synchronized(obj, lock, ctx)

@@ -73,23 +73,35 @@ def test_ctrl_c_in_a_map_is_a_keyboard_interrupt_and_nothing_more(script, method
     assert err.count("Traceback") == 1, err  # the parent's own; the workers are silent
 
 
+INTERRUPTED = """
+import os, random, signal, sys, threading, procession, tasks
+def main():
+    chance = random.Random(1)
+    with procession.get_context(sys.argv[1]).Pool(2) as pool:
+        pool.map(tasks.double, range(10))
+        for _ in range(30):
+            timer = threading.Timer(chance.uniform(0, 0.03), os.kill, (os.getpid(), signal.SIGINT))
+            try:
+                timer.start()
+                while True:
+                    pool.map(tasks.double, range(200), 1)
+            except KeyboardInterrupt:
+                pass
+            timer.join()
+            assert pool.map_async(tasks.double, range(100)).get(5) == [2 * i for i in range(100)]
+        pool.close()
+        joining = threading.Thread(target=pool.join, daemon=True)
+        joining.start()
+        joining.join(5)
+        print("join hangs" if joining.is_alive() else "ok")
+if __name__ == "__main__":
+    main()
+"""
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_a_pool_works_on_after_a_caught_ctrl_c(script, method):
-    script.write(
-        "import sys, os, signal, threading, procession, tasks\n"
-        "def main():\n"
-        "    with procession.get_context(sys.argv[1]).Pool(2) as pool:\n"
-        "        pool.map(tasks.double, range(10))\n"
-        "        for _ in range(5):\n"
-        "            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)); timer.start()\n"
-        "            try: pool.map(tasks.nap_and_double, range(2000), 1); print('no interrupt')\n"
-        "            except KeyboardInterrupt: pass\n"
-        "            timer.join()\n"
-        "            assert pool.map_async(tasks.double, range(100)).get(15) == [2 * i for i in range(100)]\n"
-        "        pool.close(); pool.join()\n"
-        "    print('ok')\n"
-        "if __name__ == '__main__': main()\n"
-    )
+def test_a_pool_works_on_after_caught_ctrl_cs_at_random_moments(script, method):
+    script.write(INTERRUPTED)
     done = script.run("program.py", method, within_s=18)
     assert (done.stdout, done.stderr) == ("ok\n", "")
 

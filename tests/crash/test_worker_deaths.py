@@ -126,11 +126,13 @@ def test_long_tasks_are_shared_out_among_idle_workers(pool, tmp_path):
 def test_random_kills_lose_nothing_but_what_ran(ctx, method, chunksize):
     """Workers are killed at random moments; every item has its value or WorkerDied, and few have that."""
     kills = 6 if method == "spawn" else 15
+    # Slower than workers come up: three that die at start, one after the other, end the pool by intent.
+    pause_s = {"fork": 0.03, "forkserver": 0.1, "spawn": 0.4}[method]
     with ctx.Pool(2) as pool:
         stop, killed = threading.Event(), []
 
         def kill_now_and_then():
-            while len(killed) < kills and not stop.wait(0.03):
+            while len(killed) < kills and not stop.wait(pause_s):
                 for pid in sorted(worker_pids(pool))[:1]:
                     try:
                         os.kill(pid, signal.SIGKILL)
@@ -141,11 +143,11 @@ def test_random_kills_lose_nothing_but_what_ran(ctx, method, chunksize):
         thread = threading.Thread(target=kill_now_and_then)
         thread.start()
         try:
-            got = collect(pool.imap(tasks.nap_and_double, range(400), chunksize))
+            got = collect(pool.imap(tasks.nap_and_double, range(800), chunksize))
         finally:
             stop.set()
             thread.join()
-    assert len(got) == 400
+    assert len(got) == 800
     failed = [i for i, value in enumerate(got) if value != 2 * i]
     assert all(isinstance(got[i], WorkerDied) for i in failed)
     assert len(failed) <= len(killed)

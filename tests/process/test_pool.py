@@ -120,19 +120,18 @@ def test_a_chunksize_must_be_positive(pool, bad):
 # ---- iterators ----
 
 
-def test_next_with_a_timeout_comes_back_and_can_be_asked_again(pool, tmp_path):
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+def test_next_with_a_timeout_comes_back_and_can_be_asked_again(pool, tmp_path, name):
     path = str(tmp_path / "here")
-    for imap in (pool.imap, pool.imap_unordered):
-        results = imap(tasks.arrive_and_wait, [path])
-        with pytest.raises(TimeoutError):
-            results.next(timeout=0.05)
-        tasks.arrive(path + ".go")
-        assert results.next(timeout=10) is None
-        with pytest.raises(StopIteration):
-            results.next(timeout=10)
-        with pytest.raises(StopIteration):
-            next(results)
-        os.unlink(path + ".go")
+    results = getattr(pool, name)(tasks.arrive_and_wait, [path])
+    with pytest.raises(TimeoutError):
+        results.next(timeout=0.05)
+    tasks.arrive(path + ".go")
+    assert results.next(timeout=10) is None
+    with pytest.raises(StopIteration):
+        results.next(timeout=10)
+    with pytest.raises(StopIteration):
+        next(results)
 
 
 @pytest.mark.parametrize("kind", [list, iter])

@@ -7,23 +7,39 @@ import pytest
 import tasks
 
 from procession.engine import memory, wire
+from procession.engine.functions import SentFunction
 from procession.errors import CannotDecode
 
 memory.ensure()
-HANDLE = (4096, 77)
 
 
 def tasks_of(items, mode=wire.ITEM):
-    handle, got_mode, items, errors = wire.decode_tasks(wire.encode_tasks(HANDLE, mode, items, main_by_value=False))
-    assert (handle, got_mode) == (HANDLE, mode)
-    return list(items), errors
+    """Items, and the errors of those that did not arrive; through as many messages as it takes."""
+    function = SentFunction(tasks.double, main_by_value=False)
+    payload = wire.encode_tasks(function, mode, items)
+    if payload is None:
+        assert len(items) > 1
+        parts = [tasks_of([item], mode) for item in items]
+        return [part[0][0] for part in parts], {i: part[1][0] for i, part in enumerate(parts) if part[1]}
+    try:
+        header, got, errors = wire.decode_tasks(payload)
+    except Exception as error:
+        assert len(items) == 1, "one item has spoilt its neighbours"
+        return [None], {0: error}
+    assert wire.decode_head(header) == (mode, function.block.offset, function.block.generation)
+    return list(got), errors
 
 
 def results_of(values, failures=(), pieces=None):
     pieces = pieces or [0, 0, len(values), 5]
-    got, values, errors = wire.decode_results(wire.encode_results(pieces, list(values), list(failures)))
-    assert list(got) == pieces
-    return list(values), errors
+    got_values, got_errors, got_pieces = [], {}, []
+    for payload in wire.encode_results(pieces, list(values), list(failures)):
+        piece, part, errors = wire.decode_results(payload)
+        got_errors |= {len(got_values) + index: error for index, error in errors.items()}
+        got_values += part
+        got_pieces += piece
+    assert sum(got_pieces[2::4]) == len(values)
+    return got_values, got_errors
 
 
 @pytest.mark.parametrize("items", [[1], [1, "a", None], [[1], {2: 3}], [np.float64(1), 2]])

@@ -17,7 +17,6 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +34,6 @@ __all__ = [
     "encode_in_band",
     "header_of",
     "is_plain",
-    "main_is_importable",
     "short_head",
 ]
 
@@ -225,9 +223,3 @@ def decode(payload: Payload) -> Any:
             buffer = memoryview(refs[place])[:size]
         buffers.append(buffer.toreadonly() if readonly else buffer)
     return _loads(body[at:], buffers=buffers)
-
-
-def main_is_importable() -> bool:
-    """Whether another interpreter can import this program's ``__main__``: not if it was typed in or came by ``-c``."""
-    main = sys.modules.get("__main__")
-    return main is None or getattr(main, "__spec__", None) is not None or getattr(main, "__file__", None) is not None

@@ -36,13 +36,14 @@ class Crew:
     """The workers that are there.
 
     Args:
-        start: starts a process that runs ``worker.loop.main(spec)``.
+        start: starts a process that runs ``worker.loop.main(spec)``; with True it is not to print why it cannot begin.
     """
 
-    def __init__(self, start: Callable[[wire.RunnerSpec], _Handle], spec: wire.RunnerSpec) -> None:
+    def __init__(self, start: Callable[[wire.RunnerSpec, bool], _Handle], spec: wire.RunnerSpec) -> None:
         self._start = start
         self._spec = spec
         self._children: dict[int, Child] = {}
+        self._has_started = False
         self.handles: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -50,7 +51,9 @@ class Crew:
 
     def start(self) -> int:
         """Start a worker; its identity."""
-        handle = self._start(self._spec)
+        # What keeps one from beginning keeps all of them: the first tells.
+        handle = self._start(self._spec, self._has_started)
+        self._has_started = True
         child = handle._child
         assert child is not None
         child.tasks = self._spec.tasks

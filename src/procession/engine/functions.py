@@ -39,12 +39,16 @@ class SentFunction:
         self.block.fill(payload)
         self.heads = wire.heads(self.block.offset, self.block.generation)
 
-    def resend_by_value(self) -> bool:
-        """A worker could not import it: send it whole, if it is the main module's and that was not tried; else False."""
-        if self.by_value or getattr(self.function, "__module__", None) != "__main__":
-            return False
-        self.by_value = True
-        self._send()
+    def resend_by_value(self, generation: int) -> bool:
+        """A worker could not load what it was sent with this generation of the function: send ``__main__``'s part whole.
+
+        False if that has been tried.
+        """
+        if self.block.generation == generation:
+            if self.by_value:
+                return False
+            self.by_value = True
+            self._send()
         return True
 
     def __repr__(self) -> str:

@@ -74,7 +74,7 @@ class Keeper:
 
     def _drive(self, workers: Workers) -> None:
         deadline = deadline_after(_TURN)
-        self.is_driving = workers.begin_driving()
+        self.is_driving = workers.turns.begin()
         if not self.is_driving:
             self._pause.wait(_DELAY)  # somebody drives; look again later
             return
@@ -83,4 +83,4 @@ class Keeper:
                 workers.drive(deadline)
         finally:
             self.is_driving = self.is_wanted = False
-            workers.end_driving()
+            workers.turns.end()

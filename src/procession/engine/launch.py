@@ -13,6 +13,7 @@ import os
 import struct
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -29,6 +30,7 @@ __all__ = [
     "Child",
     "end_process",
     "main_facts",
+    "main_origin",
     "preload",
     "set_booting",
     "set_executable",
@@ -142,8 +144,8 @@ class Body(Protocol):
     def __call__(self) -> int: ...
 
 
-def start(method: str, body: Body) -> Child:
-    """Start a child that runs `body`.
+def start(method: str, body: Body, *, quiet: bool = False) -> Child:
+    """Start a child that runs `body`; with `quiet` it does not print why it cannot begin.
 
     Raises:
         RuntimeError: this interpreter is still importing the main module that starts the child.
@@ -162,7 +164,7 @@ def start(method: str, body: Body) -> Child:
         return _start_forked(body)
     identity = _core.process_reserve()
     try:
-        facts = main_facts()
+        facts = main_facts() | {"quiet": quiet}
         payload = codec.encode(body, codec.encode_in_band(facts), main_by_value="main" not in facts)
         _core.message_give(codec.as_message(payload), identity)
         if method == "spawn":
@@ -179,11 +181,20 @@ def _start_forked(body: Body) -> Child:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
-    pid = os.fork()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pid = os.fork()
+        if pid == 0:
+            caught.clear()
     if pid == 0:
         end_process(body)
-    identity = memory.claim_fork_identity()
-    return Child(pid, identity)
+    child = Child(pid, memory.claim_fork_identity())
+    # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
+    # before the child is known, because the warning may be an error.
+    if any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
+        for warning in caught:
+            warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)  # type: ignore[arg-type]
+    return child
 
 
 def end_process(body: Callable[[], int]) -> NoReturn:
@@ -223,13 +234,25 @@ def main_facts() -> dict[str, Any]:
         "folder": _current_folder(),
         "parent": os.getpid(),
     }
+    origin = main_origin()
+    if origin is not None:
+        facts["main"] = origin
+    return facts
+
+
+def main_origin() -> tuple[str, str] | None:
+    """Where another interpreter finds this program's main module; None if it was typed in, or came by ``-c`` or a pipe.
+
+    ("name", its module name) or ("path", its file).
+    """
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
-        facts["main"] = ("name", spec.name)
-    elif getattr(main, "__file__", None):
-        facts["main"] = ("path", os.path.abspath(str(main.__file__)))  # type: ignore[union-attr] # noqa: PTH100
-    return facts
+        return "name", spec.name
+    path = getattr(main, "__file__", None)
+    if path is None or not os.path.exists(path):  # noqa: PTH110
+        return None
+    return "path", os.path.abspath(path)  # noqa: PTH100
 
 
 def _current_folder() -> str | None:

@@ -249,7 +249,7 @@ class Scheduler:
                 actions += self._split(batch, item, event)
             else:
                 actions.append(Requeue(batch.part(batch.finished, len(batch.items))))
-        if early and event.exitcode != 0:
+        if early and not self.closing:
             self.early_deaths += 1
             if self.early_deaths >= _EARLY_DEATHS:
                 return [*actions, GiveUp(event.exitcode)]

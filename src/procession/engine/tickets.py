@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from procession.engine.scheduler import Lane
+from procession.errors import WorkerDied
 
 __all__ = ["CallTicket", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
 
@@ -95,6 +96,12 @@ class CallTicket(_Result):
         self._error_callback = error_callback
         self.finished = 0
 
+    def succeed(self, value: Any) -> None:
+        """The call has returned `value`."""
+        self._value = value
+        self.items = ()  # arguments live no longer than they must
+        self.done = True
+
     @property
     def ticket(self) -> CallTicket:
         """As a batch: whose items they are."""
@@ -105,12 +112,10 @@ class CallTicket(_Result):
         return self
 
     def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
-        self.items = ()  # arguments live no longer than they must
         if errors:
             self.fail(errors[0])
         else:
-            self._value = values[0]
-            self.done = True
+            self.succeed(values[0])
 
     def fail(self, error: BaseException) -> None:
         self.items = ()
@@ -118,7 +123,10 @@ class CallTicket(_Result):
 
 
 class MapTicket(_Result):
-    """As many calls as there are items, whose values come back as one list; the first exception ends it."""
+    """As many calls as there are items, whose values come back as one list.
+
+    A call that raises fails the whole once all calls are done, as in the standard library; a worker that dies, at once.
+    """
 
     __slots__ = ("_missing",)
 
@@ -140,10 +148,15 @@ class MapTicket(_Result):
     def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
         if self.done:
             return
-        if errors:
-            self.fail(errors[min(errors)])
+        if not errors:
+            if self._success:
+                self._value[start : start + len(values)] = values
+        elif any(isinstance(error, WorkerDied) for error in errors.values()):
+            self.fail(next(error for error in errors.values() if isinstance(error, WorkerDied)))
             return
-        self._value[start : start + len(values)] = values
+        elif self._success:
+            self._success = False
+            self._value = errors[min(errors)]
         self._missing -= len(values)
         if self._missing == 0:
             self.done = True

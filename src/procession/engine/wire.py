@@ -43,6 +43,7 @@ __all__ = [
     "decode_results",
     "decode_tasks",
     "encode_error",
+    "encode_lost",
     "encode_results",
     "encode_tasks",
     "function_error",
@@ -303,10 +304,15 @@ def decode_error(data: bytes) -> BaseException:
     return error  # type: ignore[no-any-return]
 
 
-def decode_lost(payload: Payload) -> tuple[int, BaseException]:
-    """The position of a batch that could not be begun, and why not."""
-    position, data = decode(payload)
-    return position, decode_error(data)
+def encode_lost(position: int, header: bytes, error: BaseException) -> Payload:
+    """A batch that could not be begun."""
+    return encode((position, header, encode_error(error)))
+
+
+def decode_lost(payload: Payload) -> tuple[int, int, BaseException]:
+    """The position of a batch that could not be begun, the generation of its function, and why not."""
+    position, header, data = decode(payload)
+    return position, decode_head(header)[2], decode_error(data)
 
 
 def function_error(function: object, reason: BaseException) -> CannotDecode:

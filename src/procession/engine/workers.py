@@ -18,6 +18,7 @@ from typing import Any
 from procession.engine import lifetime, memory, wire
 from procession.engine.clock import FOREVER, clock_ns
 from procession.engine.crew import Crew
+from procession.engine.delivery import deliver_results
 from procession.engine.feeds import Feed
 from procession.engine.functions import FunctionTable, describe_task
 from procession.engine.keeper import Keeper
@@ -34,6 +35,7 @@ from procession.engine.scheduler import (
     WorkerReady,
 )
 from procession.engine.tickets import CallTicket, MapTicket, UnorderedStream
+from procession.engine.turns import Turns
 from procession.errors import Closed, InitializerFailed, ProcessionError, StartFailed, WorkerDied, describe_exit
 
 __all__ = ["Workers"]
@@ -49,7 +51,7 @@ class Workers:
 
     Args:
         size: workers.
-        start: starts one worker process that runs ``worker.loop.main(spec)``.
+        start: starts one worker process; see crew.Crew.
         task_limit: batches after which a worker is replaced; 0 is none.
         main_by_value: the workers cannot import ``__main__``.
     """
@@ -57,7 +59,7 @@ class Workers:
     def __init__(
         self,
         size: int,
-        start: Callable[[wire.RunnerSpec], Any],
+        start: Callable[[wire.RunnerSpec, bool], Any],
         *,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -73,9 +75,7 @@ class Workers:
         self._scheduler = Scheduler(size)
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
-        self._driving = threading.RLock()
-        self._changed = threading.Condition(threading.Lock())
-        self._followers = 0
+        self.turns = Turns()
         self.submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
@@ -183,8 +183,7 @@ class Workers:
             ticket.deliver(start, values, errors)
             if ticket.done and not was_done and ticket.has_callback:
                 self._finished.append(ticket)
-        if self._followers:
-            self._tell()
+        self.turns.tell()
 
     def input_ended(self, ticket: Any, total: int, error: BaseException | None) -> None:
         """A feed has sent all of its items."""
@@ -203,45 +202,30 @@ class Workers:
         while not ticket.done:
             if self._foreign:
                 raise ValueError("this pool belongs to the parent process: its results do not come here")
-            if self.begin_driving():
+            if self.turns.begin():
                 try:
                     while not ticket.done:
                         self.drive(deadline)
                         if clock_ns() >= deadline:
                             break
                 finally:
-                    self.end_driving()
+                    self.turns.end()
             else:
-                self._follow(ticket, deadline)
+                if self._keeper is not None and self._keeper.is_driving:
+                    self._keeper.is_wanted = True
+                    self._nudge()
+                self.turns.follow(ticket, deadline)
             if not ticket.done and clock_ns() >= deadline:
                 return False
         return True
 
     def look(self, ticket: Any) -> None:
         """Take what has arrived, without waiting."""
-        if not ticket.done and not self._foreign and self.begin_driving():
+        if not ticket.done and not self._foreign and self.turns.begin():
             try:
                 self.drive(0)
             finally:
-                self.end_driving()
-
-    def _follow(self, ticket: Any, deadline: int) -> None:
-        keeper = self._keeper
-        if keeper is not None and keeper.is_driving:
-            keeper.is_wanted = True
-            self._nudge()
-        with self._changed:
-            self._followers += 1
-            try:
-                left = max(0.0, min(0.1, (deadline - clock_ns()) / 1e9))
-                if not ticket.done:
-                    self._changed.wait(left)
-            finally:
-                self._followers -= 1
-
-    def _tell(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+                self.turns.end()
 
     def _nudge(self) -> None:
         try:
@@ -250,16 +234,6 @@ class Workers:
             pass
 
     # ---- driving; by one thread at a time ----
-
-    def begin_driving(self) -> bool:
-        """Become the one that drives; False if another thread does."""
-        return self._driving.acquire(blocking=False)
-
-    def end_driving(self) -> None:
-        """Drive no more; whoever waits takes over."""
-        self._driving.release()
-        if self._followers:
-            self._tell()
 
     def drive(self, deadline: int) -> None:
         """Take results, waiting for them until `deadline` or the next look at the workers, and act on them."""
@@ -279,8 +253,7 @@ class Workers:
                     feed.advance()
                     if feed.ended and feed in self._feeds:
                         self._feeds.remove(feed)
-            if self._followers:
-                self._tell()
+            self.turns.tell()
         if self._finished:
             self._call_back()
 
@@ -290,7 +263,7 @@ class Workers:
         with self._lock:
             for tag, payload in messages:
                 if tag == wire.RESULTS:
-                    self._take_results(payload)
+                    self._finished += deliver_results(payload, self._scheduler)
                 elif tag != wire.NUDGE:
                     self._take_message(tag, payload)
         return bool(messages)
@@ -305,35 +278,6 @@ class Workers:
                 # Nobody's result: told where uncaught exceptions of threads are told, and the pool goes on.
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
-    def _take_results(self, payload: Any) -> None:
-        pieces, values, errors = wire.decode_results(payload)
-        finished = self._scheduler.finished
-        calls = self._scheduler.in_flight
-        at = 0
-        fields = iter(pieces)
-        for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
-            end = at + count
-            batch = calls.get(position)
-            if isinstance(batch, CallTicket) and not errors:
-                del calls[position]
-                batch._value = values[at]
-                batch.items = ()
-                batch.done = True
-                if batch._callback is not None:
-                    self._finished.append(batch)
-            elif batch is not None:
-                finished(position, count)
-                batch.function.estimate.learn(count, elapsed_ns)
-                ticket = batch.ticket
-                was_done = ticket.done
-                faults = (
-                    {index - at: error for index, error in errors.items() if at <= index < end} if errors else errors
-                )
-                ticket.deliver(batch.start + first, values if len(pieces) == 4 else values[at:end], faults)
-                if not was_done and ticket.done and ticket.has_callback:
-                    self._finished.append(ticket)
-            at = end
-
     def _take_message(self, tag: int, payload: Any) -> None:
         if tag == wire.READY:
             self._perform(self._scheduler.handle(WorkerReady(int.from_bytes(payload, "little"))))
@@ -341,21 +285,19 @@ class Workers:
             self._perform(self._scheduler.handle(WorkerLeaving(int.from_bytes(payload, "little"))))
         elif tag == wire.INITIALIZER_FAILED:
             cause = wire.decode_error(payload)
-            error = InitializerFailed(f"the pool's initializer raised {type(cause).__name__}: {cause}")
-            error.__cause__ = cause
-            self._give_up(error)
-        elif tag == wire.FUNCTION_LOST:
-            position, reason = wire.decode_lost(payload)
+            failure = InitializerFailed(f"the pool's initializer raised {type(cause).__name__}: {cause}")
+            failure.__cause__ = cause
+            self._give_up(failure)
+        elif tag in (wire.FUNCTION_LOST, wire.BATCH_LOST):
+            position, generation, reason = wire.decode_lost(payload)
             batch = self._scheduler.forget(position)
-            if batch is not None and batch.function.resend_by_value():
+            if batch is None:
+                return
+            if batch.function.resend_by_value(generation):
                 self.queue(batch)
-            elif batch is not None:
-                self._deliver_errors(batch, wire.function_error(batch.function, reason))
-        elif tag == wire.BATCH_LOST:
-            position, reason = wire.decode_lost(payload)
-            batch = self._scheduler.forget(position)
-            if batch is not None:
-                self._deliver_errors(batch, reason)
+                return
+            error = wire.function_error(batch.function, reason) if tag == wire.FUNCTION_LOST else reason
+            self._deliver_errors(batch, error)
 
     def _deliver_errors(self, batch: Batch, error: BaseException) -> None:
         self.deliver(
@@ -374,7 +316,7 @@ class Workers:
                 if ended is not None and not self._ended:
                     event = WorkerExited(identity, ended.exitcode, ended.claim, ended.head)
                     self._perform(self._scheduler.handle(event), ended.pid)
-                    self._tell()
+                    self.turns.tell()
 
     def _perform(self, actions: list[Action], pid: int = 0) -> None:
         for action in actions:
@@ -419,7 +361,7 @@ class Workers:
             self._drop_all(error)
             self._tasks.close()
             self._crew.kill()
-        self._tell()
+        self.turns.tell()
 
     def _drop_all(self, error: BaseException) -> None:
         feeds, self._feeds = self._feeds, []
@@ -485,7 +427,7 @@ class Workers:
                 self._tasks.close()
                 self._crew.terminate()
         self._nudge()
-        self._tell()
+        self.turns.tell()
         self._end_workers(_GRACE)
 
     def _end_workers(self, grace: float | None) -> None:
@@ -506,8 +448,7 @@ class Workers:
         self._crew.forget()
         self._feeds = []
         self._lock = threading.RLock()
-        self._driving = threading.RLock()
-        self._changed = threading.Condition(threading.Lock())
+        self.turns = Turns()
 
 
 class _Drained:

@@ -26,8 +26,13 @@ def run() -> NoReturn:
     def body() -> int:
         message = _core.message_of_boot()
         facts = codec.decode(codec.header_of(message))
-        prepare(facts)
-        task = codec.decode(message)
+        try:
+            prepare(facts)
+            task = codec.decode(message)
+        except BaseException:
+            if facts["quiet"]:
+                return 1
+            raise
         del message
         return int(task())
 

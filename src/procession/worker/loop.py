@@ -38,7 +38,7 @@ def main(spec: RunnerSpec) -> None:
     if spec.initializer is not None:
         try:
             spec.initializer(*spec.initargs)
-        except Exception as error:
+        except BaseException as error:
             spec.results.put(wire.encode_error(error), tag=wire.INITIALIZER_FAILED)
             return
     spec.results.put(_identity(), tag=wire.READY)
@@ -107,12 +107,12 @@ class _Runner:
             header, items, broken = wire.decode_tasks(payload)
         except Exception as error:
             # Only a batch of one, or one with buffers, cannot be told apart.
-            self.lost(wire.BATCH_LOST, position, _undecoded(error))
+            self.lost(wire.BATCH_LOST, position, codec.header_of(payload), _undecoded(error))
             return
         try:
             mode, function = self.functions.get(header) or self.load(header)
         except Exception as error:
-            self.lost(wire.FUNCTION_LOST, position, error)
+            self.lost(wire.FUNCTION_LOST, position, header, error)
             return
         if mode == wire.STAR_KEYWORDS:
             arguments, keywords = items[0]
@@ -142,10 +142,10 @@ class _Runner:
         for payload in payloads:
             self.spec.results.put(payload)
 
-    def lost(self, tag: int, position: int, error: BaseException) -> None:
+    def lost(self, tag: int, position: int, header: bytes, error: BaseException) -> None:
         """A batch cannot be begun."""
         self.flush()
-        self.spec.results.put(codec.encode((position, wire.encode_error(error))), tag=tag)
+        self.spec.results.put(wire.encode_lost(position, header, error), tag=tag)
 
     def load(self, header: bytes) -> tuple[int, Callable[..., Any]]:
         """How to call, and the function that a task's header names; each is loaded once."""
