@@ -1,6 +1,7 @@
 """Pool: the standard library's ``multiprocessing.pool`` on the engine.
 
-Better on purpose: a worker that dies fails only the task that it ran, and is replaced; imap() reads its input no further ahead than its reader's pace asks for; lambdas and functions typed in by hand work.
+Better on purpose: a worker that dies fails only the task that it ran, and is replaced; imap() reads its input no further ahead
+than its reader's pace asks for; lambdas and functions typed in by hand work.
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ def _open_synchronized(obj: Any, lock: Any, ctx: Any = None) -> Synchronized:
         return Synchronized(obj, lock, ctx)
     # A structure's wrapper has its fields, each read and written under the lock.
     name = "Synchronized" + type(obj).__name__
-    return type(name, (Synchronized,), {field: _locked_field(field) for field in fields})(obj, lock, ctx)
+    kind: Any = type(name, (Synchronized,), {field: _locked_field(field) for field in fields})
+    wrapper: Synchronized = kind(obj, lock, ctx)
+    return wrapper
 
 
 def _locked_field(name: str) -> property:

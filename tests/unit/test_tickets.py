@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procession.engine.tickets import CallTicket, Failure, MapTicket, OrderedStream, UnorderedStream
+from procession.errors import WorkerDied
 
 
 def values_of(stream):
@@ -67,9 +68,18 @@ def test_a_maps_parts_may_come_in_any_order(sizes, chance: random.Random):
     assert ticket._value == list(range(total))
 
 
-def test_a_maps_first_error_ends_it_and_later_parts_are_ignored():
+def test_a_map_gives_its_first_error_when_all_calls_are_done():
     ticket = MapTicket(4, None, None)
     error = ValueError("first")
+    ticket.deliver(0, [1, None], {1: error})
+    assert not ticket.done
+    ticket.deliver(2, [3, None], {1: ValueError("second")})
+    assert ticket.done and ticket._value is error
+
+
+def test_a_dead_worker_ends_a_map_at_once_and_later_parts_are_ignored():
+    ticket = MapTicket(4, None, None)
+    error = WorkerDied("killed")
     ticket.deliver(0, [1, None], {1: error})
     assert ticket.done
     ticket.deliver(2, [3, None], {1: ValueError("second")})

@@ -7,6 +7,11 @@ def claim_running(uint64_t position) -> None:
     store_relaxed64(&claim.running, position)
 
 
+def claim_item(uint64_t index) -> None:
+    """This worker now deals with that item of the message that it runs."""
+    store_relaxed64(&psn_process_at(&arena, arena.slot).claim.item, index)
+
+
 def claim_nothing() -> None:
     """This worker has given the results of all that it had taken."""
     cdef psn_claim *claim = &psn_process_at(&arena, arena.slot).claim

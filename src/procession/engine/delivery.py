@@ -1,4 +1,4 @@
-"""Results on their way to tickets."""
+"""Results, and errors in the place of results, on their way to tickets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 from procession.engine import wire
 from procession.engine.codec import Payload
+from procession.engine.functions import describe_task
 from procession.engine.scheduler import Scheduler
 from procession.engine.tickets import CallTicket
+from procession.errors import StartFailed, WorkerDied, describe_exit
 
-__all__ = ["deliver_results"]
+__all__ = ["deliver_results", "start_failed", "worker_died"]
 
 
 def deliver_results(payload: Payload, scheduler: Scheduler) -> list[Any]:
@@ -38,3 +40,18 @@ def deliver_results(payload: Payload, scheduler: Scheduler) -> list[Any]:
                 done.append(ticket)
         at = end
     return done
+
+
+def worker_died(batch: Any, index: int, pid: int, exitcode: int) -> WorkerDied:
+    """What the item that ran gets."""
+    task = describe_task(batch, index)
+    return WorkerDied(
+        f"worker {pid} {describe_exit(exitcode)} while it ran {task}", pid=pid, exitcode=exitcode, task=task
+    )
+
+
+def start_failed(exitcode: int) -> StartFailed:
+    """What all get if no worker comes up."""
+    return StartFailed(
+        f"workers do not come up: the last {describe_exit(exitcode)} before its first task; see what the first printed"
+    )

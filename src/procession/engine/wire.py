@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pickle import dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -159,8 +159,12 @@ def _pack(values: Sequence[Any], main_by_value: bool) -> list[bytes] | None:
     return packed
 
 
-def decode_tasks(payload: Payload) -> tuple[bytes, list[Any] | tuple[Any, ...], dict[int, Exception]]:
+def decode_tasks(
+    payload: Payload, begin: Callable[[int], None]
+) -> tuple[bytes, list[Any] | tuple[Any, ...], dict[int, Exception]]:
     """The header, the items, and the errors of those that could not be decoded.
+
+    Calls `begin` with the index of each item that is decoded alone, before it is.
 
     Raises:
         Exception: whatever decoding raised, where the items cannot be told apart.
@@ -174,6 +178,7 @@ def decode_tasks(payload: Payload) -> tuple[bytes, list[Any] | tuple[Any, ...], 
     errors: dict[int, Exception] = {}
     if header[0] & _PACKED:
         for i, item in enumerate(items):
+            begin(i)
             try:
                 items[i] = decode(item)
             except Exception as error:

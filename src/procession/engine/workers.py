@@ -18,9 +18,10 @@ from typing import Any
 from procession.engine import lifetime, memory, wire
 from procession.engine.clock import FOREVER, clock_ns
 from procession.engine.crew import Crew
-from procession.engine.delivery import deliver_results
+from procession.engine.delivery import deliver_results, start_failed, worker_died
 from procession.engine.feeds import Feed
-from procession.engine.functions import FunctionTable, describe_task
+from procession.engine.functions import FunctionTable
+from procession.engine.interrupts import Hold
 from procession.engine.keeper import Keeper
 from procession.engine.scheduler import (
     Action,
@@ -36,7 +37,7 @@ from procession.engine.scheduler import (
 )
 from procession.engine.tickets import CallTicket, MapTicket, UnorderedStream
 from procession.engine.turns import Turns
-from procession.errors import Closed, InitializerFailed, ProcessionError, StartFailed, WorkerDied, describe_exit
+from procession.errors import Closed, InitializerFailed, ProcessionError, WorkerDied
 
 __all__ = ["Workers"]
 
@@ -76,6 +77,7 @@ class Workers:
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
         self.turns = Turns()
+        self._hold = Hold(self._nudge)
         self.submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
@@ -205,7 +207,8 @@ class Workers:
             if self.turns.begin():
                 try:
                     while not ticket.done:
-                        self.drive(deadline)
+                        with self._hold:
+                            self.drive(deadline)
                         if clock_ns() >= deadline:
                             break
                 finally:
@@ -223,7 +226,8 @@ class Workers:
         """Take what has arrived, without waiting."""
         if not ticket.done and not self._foreign and self.turns.begin():
             try:
-                self.drive(0)
+                with self._hold:
+                    self.drive(0)
             finally:
                 self.turns.end()
 
@@ -327,21 +331,11 @@ class Workers:
                     if not getattr(batch.ticket, "ended", False):
                         self.queue(batch)
                 case Fail(batch, index, _, exitcode):
-                    task = describe_task(batch, index)
-                    error = WorkerDied(
-                        f"worker {pid} {describe_exit(exitcode)} while it ran {task}",
-                        pid=pid,
-                        exitcode=exitcode,
-                        task=task,
+                    self.deliver(
+                        batch.ticket, batch.start + index, [None], {0: worker_died(batch, index, pid, exitcode)}
                     )
-                    self.deliver(batch.ticket, batch.start + index, [None], {0: error})
                 case GiveUp(exitcode):
-                    self._give_up(
-                        StartFailed(
-                            f"workers do not come up: the last {describe_exit(exitcode)} before its first task; "
-                            "see what it printed"
-                        )
-                    )
+                    self._give_up(start_failed(exitcode))
 
     def _start_worker(self) -> None:
         try:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from procession import _core
-from procession._core import claim_nothing, claim_running, clock_ns, run_items
+from procession._core import claim_item, claim_nothing, claim_running, clock_ns, run_items
 from procession.engine import codec, lifetime, wire
 from procession.engine.codec import Payload
 from procession.engine.wire import RunnerSpec
@@ -104,7 +104,7 @@ class _Runner:
     def run_message(self, position: int, payload: Payload) -> None:
         """Run one batch, sending results on the way if it takes long."""
         try:
-            header, items, broken = wire.decode_tasks(payload)
+            header, items, broken = wire.decode_tasks(payload, claim_item)
         except Exception as error:
             # Only a batch of one, or one with buffers, cannot be told apart.
             self.lost(wire.BATCH_LOST, position, codec.header_of(payload), _undecoded(error))

@@ -1,0 +1,50 @@
+"""Ctrl-C while a pool is driven comes out between two steps, not within one: nothing that has arrived is lost by it."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # the module `signal` turns numbers into enums, which costs more than the call
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Hold"]
+
+_SIGINT = 2
+
+
+class Hold:
+    """As a context, in the main thread: SIGINT is noted, and `wake` called; at the end the program's own handler gets it.
+
+    Anywhere else it does nothing, because signal handlers run in the main thread only.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._previous: Any = None
+        self._depth = 0
+        self._noted: tuple[int, Any] | None = None
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        self._depth += 1
+        if self._depth == 1:
+            previous = _signal.getsignal(_SIGINT)
+            if callable(previous):
+                self._previous = previous
+                _signal.signal(_SIGINT, self._note)
+
+    def __exit__(self, *error: object) -> None:
+        if self._depth == 0 or threading.get_ident() != threading.main_thread().ident:
+            return
+        self._depth -= 1
+        if self._depth == 0 and self._previous is not None:
+            previous, self._previous = self._previous, None
+            _signal.signal(_SIGINT, previous)
+            if self._noted is not None:
+                noted, self._noted = self._noted, None
+                previous(*noted)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._noted = number, frame
+        self._wake()
