@@ -129,7 +129,9 @@ def raise_at_three(x: int) -> int:
 
 
 def raise_named(name: str) -> None:
-    raise {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit, "GeneratorExit": GeneratorExit}[name]("told to")
+    raise {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit, "GeneratorExit": GeneratorExit}[name](
+        "told to"
+    )
 
 
 def raise_two_arguments(_: object = None) -> None:

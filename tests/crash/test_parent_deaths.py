@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+
 from conftest import METHODS, descendants_of, is_running, wait_until
 
 PROGRAM = """
@@ -21,7 +22,7 @@ def main():
     elif scenario == "map":
         results = pool.map_async(tasks.nap_and_double, range(100_000), 1)
     if scenario in ("busy", "holding the interpreter"):
-        tasks.wait_for_file(path + "0"); 
+        tasks.wait_for_file(path + "0");
     print("READY", flush=True)
     if scenario == "map":
         with pool:
@@ -65,7 +66,7 @@ def test_ctrl_c_in_a_map_is_a_keyboard_interrupt_and_nothing_more(script, method
     process, pids = start(script, method, "map")
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and workers alike
-    out, err = process.communicate(timeout=10)
+    _out, err = process.communicate(timeout=10)
     assert time.monotonic() - began < 3
     assert process.returncode == -signal.SIGINT
     gone(pids, 2)

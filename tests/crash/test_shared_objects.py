@@ -8,10 +8,10 @@ import time
 from queue import Empty
 
 import pytest
-import tasks
-from conftest import wait_until
 
 import procession
+import tasks
+from conftest import wait_until
 from procession.errors import OwnerDied
 
 

@@ -1,4 +1,4 @@
-"""Whatever kills a worker: the task that ran gets a typed error in about a second, the others their results, the pool goes on."""
+"""Whatever kills a worker: its task gets a typed error in about a second, the others their results, the pool goes on."""
 
 import os
 import signal
@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-import tasks
-from conftest import is_running, wait_until
 
 import procession
+import tasks
+from conftest import is_running, wait_until
 from procession.errors import InitializerFailed, ProcessionError, StartFailed, WorkerDied
 
 EXITS = {"os._exit": 3, "segfault": -signal.SIGSEGV, "kill -9": -signal.SIGKILL, "SIGTERM": -signal.SIGTERM}
@@ -214,25 +214,22 @@ def test_an_initializer_that_raises_fails_every_task_with_its_error(ctx):
 @pytest.mark.parametrize("code", [0, 5])
 @pytest.mark.parametrize("how", [tasks.exit_hard, tasks.exit_soft])
 def test_an_initializer_that_exits_ends_the_pool_with_the_reason(ctx, how, code):
-    with ctx.Pool(2, how, (code,)) as pool:
-        with pytest.raises((InitializerFailed, StartFailed, SystemExit)):
-            pool.apply_async(tasks.double, (1,)).get(8)
+    with ctx.Pool(2, how, (code,)) as pool, pytest.raises((InitializerFailed, StartFailed, SystemExit)):
+        pool.apply_async(tasks.double, (1,)).get(8)
     pool.join()
 
 
 def test_an_initializer_that_is_killed_ends_the_pool_with_the_reason(ctx):
-    with ctx.Pool(2, tasks.kill_self) as pool:
-        with pytest.raises((InitializerFailed, StartFailed), match="SIGKILL"):
-            pool.apply_async(tasks.double, (1,)).get(10)
+    with ctx.Pool(2, tasks.kill_self) as pool, pytest.raises((InitializerFailed, StartFailed), match="SIGKILL"):
+        pool.apply_async(tasks.double, (1,)).get(10)
     pool.join()
 
 
 def test_workers_that_cannot_start_end_the_pool(ctx, method, capfd):
     if method == "fork":
         pytest.skip("a forked worker cannot fail to start so")
-    with ctx.Pool(2, tasks.type_name, (tasks.RaisesWhenUnpickled(),)) as pool:
-        with pytest.raises(ProcessionError):
-            pool.apply_async(tasks.double, (1,)).get(10)
+    with ctx.Pool(2, tasks.type_name, (tasks.RaisesWhenUnpickled(),)) as pool, pytest.raises(ProcessionError):
+        pool.apply_async(tasks.double, (1,)).get(10)
     pool.join()
 
 

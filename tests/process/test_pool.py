@@ -11,13 +11,12 @@ import warnings
 
 import numpy as np
 import pytest
-import tasks
-from conftest import wait_until
 
 import procession
+import tasks
+from conftest import wait_until
 from procession.errors import CannotDecode, CannotEncode, TimeoutError
 from procession.pool import MaybeEncodingError, RemoteTraceback
-
 
 # ---- calls and maps ----
 
@@ -370,7 +369,7 @@ def test_a_result_that_cannot_be_unpickled_says_so(pool):
 
 @pytest.mark.parametrize("function", [tasks.raise_two_arguments, tasks.raise_with_lock])
 def test_an_exception_that_cannot_travel_says_what_it_was(pool, function):
-    with pytest.raises(MaybeEncodingError, match="one-two|holds a lock"):
+    with pytest.raises(MaybeEncodingError, match=r"one-two|holds a lock"):
         pool.apply(function)
 
 
@@ -515,7 +514,13 @@ def test_the_default_size_is_the_cpu_count(method):
 
 @pytest.mark.parametrize(
     ("arguments", "kind"),
-    [((0,), ValueError), ((-1,), ValueError), ((1, 5), TypeError), ((1, None, (), 0), ValueError), ((1, None, (), "x"), ValueError)],
+    [
+        ((0,), ValueError),
+        ((-1,), ValueError),
+        ((1, 5), TypeError),
+        ((1, None, (), 0), ValueError),
+        ((1, None, (), "x"), ValueError),
+    ],
 )
 def test_misuse_of_the_constructor_says_so(ctx, arguments, kind):
     with pytest.raises(kind):
@@ -656,7 +661,9 @@ def test_eight_threads_share_a_pool(pool):
                 base = number * 1000 + i
                 assert pool.apply(tasks.double, (base,)) == 2 * base
                 assert pool.map(tasks.double, range(base, base + 20)) == [2 * j for j in range(base, base + 20)]
-                assert list(pool.imap(tasks.double, iter(range(base, base + 20)))) == [2 * j for j in range(base, base + 20)]
+                assert list(pool.imap(tasks.double, iter(range(base, base + 20)))) == [
+                    2 * j for j in range(base, base + 20)
+                ]
         except BaseException as error:
             failures.append(repr(error))
 

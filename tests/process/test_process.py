@@ -9,10 +9,10 @@ import threading
 import time
 
 import pytest
-import tasks
-from conftest import is_running, wait_until
 
 import procession
+import tasks
+from conftest import is_running, wait_until
 
 
 class Doubler(procession.Process):
@@ -107,7 +107,8 @@ def _report_names(queue):
 
 
 @pytest.mark.parametrize(
-    ("code", "exitcode"), [(None, 0), (0, 0), (3, 3), (True, 1), ("some words", 1), (256 + 7, 7), (-1, 255), ((1, 2), 1)]
+    ("code", "exitcode"),
+    [(None, 0), (0, 0), (3, 3), (True, 1), ("some words", 1), (256 + 7, 7), (-1, 255), ((1, 2), 1)],
 )
 def test_sys_exit_gives_the_exit_code(ctx, capfd, fresh_fork_server, code, exitcode):
     process = ctx.Process(target=tasks.exit_soft, args=(code,))

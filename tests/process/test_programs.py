@@ -1,6 +1,7 @@
 """Whole programs: scripts, packages, sessions typed in by hand."""
 
 import pytest
+
 from conftest import METHODS
 
 FRESH = ("spawn", "forkserver")
@@ -19,7 +20,8 @@ def test_functions_of_a_script_work(script, method):
         "    procession.set_start_method(sys.argv[1])\n"
         "    assert procession.get_start_method() == sys.argv[1]\n"
         "    with procession.Pool(2) as pool:\n"
-        "        print(pool.map(square, range(5)), pool.apply(move, (Point(1),)).x, type(pool.apply(move, (Point(1),))) is Point)\n"
+        "        print(pool.map(square, range(5)), pool.apply(move, (Point(1),)).x,\n"
+        "              type(pool.apply(move, (Point(1),))) is Point)\n"
         "    queue = procession.Queue()\n"
         "    process = procession.Process(target=queue.put, args=(square(3),)); process.start()\n"
         "    print(queue.get(), process.join(), process.exitcode)\n"
@@ -139,7 +141,8 @@ def test_what_a_child_prints_comes_out_once(script, method):
         "if __name__ == '__main__':\n"
         "    print('before')\n"
         "    for i in range(2):\n"
-        "        process = procession.get_context(sys.argv[1]).Process(target=hello, args=(i,)); process.start(); process.join()\n"
+        "        process = procession.get_context(sys.argv[1]).Process(target=hello, args=(i,))\n"
+        "        process.start(); process.join()\n"
         "    print('after')\n"
     )
     done = script.run("program.py", method)

@@ -7,9 +7,9 @@ from queue import Empty, Full
 
 import numpy as np
 import pytest
-import tasks
 
 import procession
+import tasks
 from procession.errors import CannotEncode
 
 
@@ -313,7 +313,15 @@ def test_a_lock_that_a_process_left_held_in_order_is_held_until_released(ctx):
 
 @pytest.mark.parametrize(
     ("kind", "start_value", "end_value"),
-    [("i", 3, -7), ("d", 0.5, 2.25), ("c", b"a", b"z"), ("L", 0, 2**40), ("f", 0.0, 1.5), (ctypes.c_short, 5, 6), ("u", "a", "é")],
+    [
+        ("i", 3, -7),
+        ("d", 0.5, 2.25),
+        ("c", b"a", b"z"),
+        ("L", 0, 2**40),
+        ("f", 0.0, 1.5),
+        (ctypes.c_short, 5, 6),
+        ("u", "a", "é"),
+    ],
 )
 def test_a_value_is_shared(ctx, kind, start_value, end_value):
     value = ctx.Value(kind, start_value)

@@ -13,7 +13,21 @@ MODULES = sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
 )
-HEAVY = "rich typer click numpy PIL cloudpickle psutil threadpoolctl subprocess asyncio ctypes logging socketserver".split()
+HEAVY = [
+    "rich",
+    "typer",
+    "click",
+    "numpy",
+    "PIL",
+    "cloudpickle",
+    "psutil",
+    "threadpoolctl",
+    "subprocess",
+    "asyncio",
+    "ctypes",
+    "logging",
+    "socketserver",
+]
 NEEDS = {"procession.apps.thumbnail": "PIL", "procession.apps.images": "PIL"}
 
 

@@ -33,7 +33,8 @@ def test_without_a_quota_it_is_the_affinity(machine):
 
 
 @pytest.mark.parametrize(
-    ("quota", "cores"), [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8), ("9900000 100000", 8)]
+    ("quota", "cores"),
+    [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8), ("9900000 100000", 8)],
 )
 def test_a_quota_is_rounded_up_and_never_more_than_the_affinity(machine, quota, cores):
     machine("/proc/self/cgroup", "0::/job\n")

@@ -4,8 +4,8 @@ import itertools
 import threading
 
 import pytest
-from conftest import wait_until
 
+from conftest import wait_until
 from procession.engine.feeds import Feed
 from procession.engine.scheduler import Estimate
 from procession.engine.tickets import MapTicket, OrderedStream

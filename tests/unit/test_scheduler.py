@@ -41,7 +41,9 @@ def scheduler() -> Scheduler:
     return scheduler
 
 
-def exited(worker: int, first: int, to: int, running: int, item: int, head: int, exitcode: int = KILLED) -> WorkerExited:
+def exited(
+    worker: int, first: int, to: int, running: int, item: int, head: int, exitcode: int = KILLED
+) -> WorkerExited:
     return WorkerExited(worker, exitcode, (first, to, running, item), head)
 
 

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-import tasks
 
+import tasks
 from procession.engine import memory, wire
 from procession.engine.functions import SentFunction
 from procession.errors import CannotDecode
@@ -22,7 +22,7 @@ def tasks_of(items, mode=wire.ITEM):
         parts = [tasks_of([item], mode) for item in items]
         return [part[0][0] for part in parts], {i: part[1][0] for i, part in enumerate(parts) if part[1]}
     try:
-        header, got, errors = wire.decode_tasks(payload)
+        header, got, errors = wire.decode_tasks(payload, begin=lambda index: None)
     except Exception as error:
         assert len(items) == 1, "one item has spoilt its neighbours"
         return [None], {0: error}
@@ -78,7 +78,9 @@ def test_failures_arrive_in_their_places():
     assert repr(errors[1]) == "ValueError('two')"
 
 
-@pytest.mark.parametrize("neighbours", [[1, 2], [[1], [2]], [np.ones(3), np.ones(100_000)]], ids=["plain", "lists", "arrays"])
+@pytest.mark.parametrize(
+    "neighbours", [[1, 2], [[1], [2]], [np.ones(3), np.ones(100_000)]], ids=["plain", "lists", "arrays"]
+)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_result_that_cannot_be_pickled_does_not_spoil_the_others(neighbours, place):
     sent = list(neighbours)
@@ -91,7 +93,9 @@ def test_a_result_that_cannot_be_pickled_does_not_spoil_the_others(neighbours, p
         assert np.array_equal(got, expected)
 
 
-@pytest.mark.parametrize("neighbours", [[1, 2], [[1], [2]], [np.ones(3), np.ones(100_000)]], ids=["plain", "lists", "arrays"])
+@pytest.mark.parametrize(
+    "neighbours", [[1, 2], [[1], [2]], [np.ones(3), np.ones(100_000)]], ids=["plain", "lists", "arrays"]
+)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_result_that_cannot_be_unpickled_does_not_spoil_the_others(neighbours, place):
     sent = list(neighbours)
