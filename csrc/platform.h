@@ -72,6 +72,9 @@ PSN_MUST_CHECK psn_status psn_fork_sibling(int *pid);
 /* ---- memory ---- */
 PSN_MUST_CHECK psn_status psn_memory_create(uint64_t size, int *fd); /* anonymous, sparse, freed with its last user */
 PSN_MUST_CHECK psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base);
+/* Map a part of it again, in place: as everybody's memory, or as this process's own copy of what is there now (made page by
+   page when it is written to). */
+PSN_MUST_CHECK psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bool is_private);
 void psn_memory_unmap(uint8_t *base, uint64_t size);
 void psn_memory_discard(int fd, uint64_t offset, uint64_t size); /* gives pages back; they read as zeros */
 /* Copy into pages that were never touched; cheaper there than stores, and no memory is a status, not a signal. */

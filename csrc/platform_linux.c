@@ -419,6 +419,11 @@ psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base) {
     return PSN_OK;
 }
 
+psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bool is_private) {
+    int flags = MAP_FIXED | MAP_NORESERVE | (is_private ? MAP_PRIVATE : MAP_SHARED);
+    return mmap(at, size, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset) == MAP_FAILED ? PSN_OS_ERROR : PSN_OK;
+}
+
 void psn_memory_unmap(uint8_t *base, uint64_t size) { munmap(base, size); }
 
 void psn_memory_discard(int fd, uint64_t offset, uint64_t size) {

@@ -190,6 +190,8 @@ def fork_sibling() -> int:
 # Payload offset -> address of the Block object of this process.  An object leaves in __dealloc__, before its memory goes;
 # Blocks are not tracked by the garbage collector, so nothing can look one up in between.
 cdef dict blocks = {}
+# The same of those that were received as this process's own: large buffers of messages.
+cdef dict own_blocks = {}
 
 
 cdef class Block:
@@ -200,15 +202,25 @@ cdef class Block:
 
     cdef psn_handle handle
     cdef uint64_t block_size
+    cdef bint is_copy  # mapped as this process's own copy
     cdef object __weakref__
 
     def __cinit__(self):
         self.handle.offset = 0
+        self.is_copy = False
 
     def __dealloc__(self):
         if self.handle.offset:
             blocks.pop(self.handle.offset, None)
+            own_blocks.pop(self.handle.offset, None)
+            if self.is_copy:
+                self.remap(False)
             psn_block_drop(&arena, self.handle)
+
+    cdef void remap(self, bint is_private):
+        cdef uint64_t size = (self.block_size + PSN_PAGE - 1) // PSN_PAGE * PSN_PAGE
+        if psn_memory_remap(arena.fd, <uint8_t *>psn_at(&arena, self.handle.offset), self.handle.offset, size, is_private) == PSN_OK:
+            self.is_copy = is_private
 
     @property
     def offset(self) -> int:
@@ -258,6 +270,19 @@ cdef Block block_object(psn_handle handle):
     block.block_size = psn_block_of(&arena, handle.offset).size
     blocks[handle.offset] = <uintptr_t><PyObject *>block
     return block
+
+
+def block_set_own(Block block) -> None:
+    """`block`, a run of pages, came in a message and belongs to this process: a fork must not share what is written to it."""
+    own_blocks[block.handle.offset] = <uintptr_t><PyObject *>block
+
+
+def blocks_part_own() -> None:
+    """Before a fork: from now on this process and the child each have their own copy of what both have received."""
+    for address in own_blocks.values():
+        block = <Block><PyObject *><uintptr_t>address
+        if not block.is_copy:
+            block.remap(True)
 
 
 cdef Block block_allocate(psn_block_kind kind, uint64_t size):

@@ -20,7 +20,17 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from procession._core import Block, Message, block_new, exported, is_plain, is_small_plain, message_new, take_exported
+from procession._core import (
+    Block,
+    Message,
+    block_new,
+    block_set_own,
+    exported,
+    is_plain,
+    is_small_plain,
+    message_new,
+    take_exported,
+)
 from procession._stdlib import has_extra_reducers, make_pickler
 from procession.errors import CannotEncode
 
@@ -220,6 +230,7 @@ def decode(payload: Payload) -> Any:
             buffer = memoryview(bytearray(body[at : at + size]))
             at += size
         else:
+            block_set_own(refs[place])
             buffer = memoryview(refs[place])[:size]
         buffers.append(buffer.toreadonly() if readonly else buffer)
     return _loads(body[at:], buffers=buffers)

@@ -49,7 +49,9 @@ def channel(limit: int = 0) -> Channel:
 
 
 def trim() -> None:
-    """Give back what earlier work has left touched, but for a little."""
+    """Give back what earlier work has left touched, but for a little, and what the dead held."""
+    if _core.arena_is_ready():
+        _core.process_sweep_dead()
     _core.arena_trim(_WARM_AFTER_IDLE)
 
 
@@ -71,6 +73,7 @@ def _before_fork() -> None:
     if not identity:
         identity = _core.process_reserve()
         _core.process_inherit(identity)
+        _core.blocks_part_own()
     _forking[me] = identity
 
 
