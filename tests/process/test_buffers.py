@@ -3,9 +3,9 @@
 import os
 
 import numpy as np
-import tasks
 
 import procession
+import tasks
 from procession import _core
 
 

@@ -738,3 +738,22 @@ def test_no_warning_comes_out_of_ordinary_use(ctx):
         pool.join()
         del pool
         gc.collect()
+
+
+class Sequence:
+    """Its length is not the number of its items."""
+
+    def __init__(self, length, items):
+        self.length, self.items = length, items
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(self.items)
+
+
+@pytest.mark.parametrize("length", [0, 2, 5, 50])
+def test_a_length_that_is_not_true_does_not_make_map_wait(pool, length):
+    result = pool.map_async(tasks.double, Sequence(length, range(5)))
+    assert result.get(10)[: min(length, 5)] == [0, 2, 4, 6, 8][:length]

@@ -38,7 +38,7 @@ class Feed:
 
     Args:
         chunk: items in a batch; None adapts.
-        length: items in all, if known.
+        length: items in all, if known; no more are read.
         buffersize: items that may be sent and not yet read; None adapts to the reader.
     """
 
@@ -64,7 +64,7 @@ class Feed:
         self._chunk = chunk
         self._length = length
         self._buffersize = buffersize
-        self._iterator: Iterator[Any] = iter(items)
+        self._iterator: Iterator[Any] = iter(items) if length is None else islice(items, length)
         self._read_ahead: deque[Any] = deque()  # by the thread, and not sent yet
         self._has_ended: list[BaseException | None] = []  # filled by the thread when the input has ended
         self._is_bounded = True
@@ -87,7 +87,11 @@ class Feed:
             self._room.set()
             return
         while (size := self._size()) > 0:
-            items = list(islice(self._iterator, size))
+            try:
+                items = list(islice(self._iterator, size))
+            except Exception as error:  # it was changed meanwhile
+                self._end(error)
+                return
             self._send(items)
             if len(items) < size:
                 self._end(None)

@@ -31,6 +31,9 @@ class Ticket(Protocol):
     def fail(self, error: BaseException) -> None:
         """The pool cannot go on; nothing more will come."""
 
+    def input_ended(self, total: int, error: BaseException | None) -> None:
+        """There are `total` items; then the input raised `error`, if any."""
+
     def finish(self) -> None:
         """Call back whoever asked for it; once, after `done`, outside of the engine's lock."""
 
@@ -160,6 +163,15 @@ class MapTicket(_Result):
         self._missing -= len(values)
         if self._missing == 0:
             self.done = True
+
+    def input_ended(self, total: int, error: BaseException | None) -> None:
+        """The input had `total` items, whatever its length said, and then raised `error`, if any."""
+        if error is not None:
+            self.fail(error)
+        elif not self.done and total < len(self._value):
+            self._missing -= len(self._value) - total
+            del self._value[total:]
+            self.done = self._missing == 0
 
 
 class UnorderedStream:

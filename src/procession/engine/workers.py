@@ -190,10 +190,10 @@ class Workers:
     def input_ended(self, ticket: Any, total: int, error: BaseException | None) -> None:
         """A feed has sent all of its items."""
         with self._lock:
-            if isinstance(ticket, UnorderedStream):
-                ticket.input_ended(total, error)
-            elif error is not None:
-                ticket.fail(error)
+            was_done = ticket.done
+            ticket.input_ended(total, error)
+            if ticket.done and not was_done and ticket.has_callback:
+                self._finished.append(ticket)
             self._feeds = [feed for feed in self._feeds if not feed.ended]
         self._nudge()
 
