@@ -676,6 +676,7 @@ def test_eight_threads_share_a_pool(pool):
     assert failures == []
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_pool_outlives_the_thread_that_made_it(ctx):
     made = []
     thread = threading.Thread(target=lambda: made.append(ctx.Pool(2)))
@@ -710,6 +711,7 @@ def test_a_signal_handler_runs_while_a_result_is_waited_for(pool, tmp_path):
         signal.signal(signal.SIGUSR1, previous)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_asking_for_children_meanwhile_changes_nothing(ctx):
     """It collects ended workers; the pool must learn of them all the same."""
     with ctx.Pool(2, maxtasksperchild=1) as pool:

@@ -357,6 +357,7 @@ def test_a_daemon_dies_with_a_killed_parent_and_others_do_not(ctx, method, tmp_p
         wait_until(lambda: not is_running(child))
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_daemon_outlives_the_thread_that_started_it(ctx, tmp_path):
     queue, out = ctx.Queue(), ctx.Queue()
     process = ctx.Process(target=tasks.take_until_none, args=(queue, out), daemon=True)

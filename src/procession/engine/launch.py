@@ -192,8 +192,14 @@ def _start_forked(body: Body) -> Child:
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
     # before the child is known, because the warning may be an error.
     if any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
-        for warning in caught:
-            warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)  # type: ignore[arg-type]
+        try:
+            for warning in caught:
+                warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)  # type: ignore[arg-type]
+        except Warning:
+            child.send_signal(9)
+            child.wait()
+            child.close()
+            raise
     return child
 
 
