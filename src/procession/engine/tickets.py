@@ -131,7 +131,7 @@ class MapTicket(_Result):
     A call that raises fails the whole once all calls are done, as in the standard library; a worker that dies, at once.
     """
 
-    __slots__ = ("_missing",)
+    __slots__ = ("_length", "_missing")
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class MapTicket(_Result):
         self._success = True
         self._callback = callback
         self._error_callback = error_callback
-        self._missing = length
+        self._length = self._missing = length
         self._value = [None] * length
         if length == 0:
             self.done = True
@@ -168,9 +168,10 @@ class MapTicket(_Result):
         """The input had `total` items, whatever its length said, and then raised `error`, if any."""
         if error is not None:
             self.fail(error)
-        elif not self.done and total < len(self._value):
-            self._missing -= len(self._value) - total
-            del self._value[total:]
+        elif not self.done and total < self._length:
+            self._missing -= self._length - total
+            if self._success:
+                del self._value[total:]
             self.done = self._missing == 0
 
 
