@@ -15,6 +15,7 @@
 uint64_t psn_clock_ns(void); /* monotonic, the same in every process of the machine */
 uint32_t psn_cpu(void);      /* the cpu that this thread runs on now; stale at once */
 uint32_t psn_thread_id(void);
+uint32_t psn_fork_count(void); /* changes in a forked child, before anything of the program runs there */
 
 /* ---- waiting ----
    A waitable is a place to sleep until somebody wakes it.  `sequence` grows with every wake that found a waiter;

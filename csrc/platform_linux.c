@@ -45,6 +45,8 @@ static void forked(void) { forks++; }
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forked); }
 
+uint32_t psn_fork_count(void) { return forks; }
+
 uint32_t psn_thread_id(void) {
     /* Cached, because asking costs more than a lock does; a forked child has its parent's copy. */
     if (thread_id == 0 || thread_id_forks != forks) {

@@ -403,7 +403,8 @@ def acknowledge(queue: Any, path: str) -> None:
     """Write down the number of each message that was taken; None ends it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     while (item := queue.get()) is not None:
-        os.write(descriptor, b"%d\n" % item[0])
+        # Eight bytes: a line that lies across two pages could be cut by a kill.
+        os.write(descriptor, b"%7d\n" % item[0])
 
 
 def write_for_ever(queue: Any, who: int, size: int) -> None:

@@ -177,6 +177,7 @@ def test_a_bare_fork_may_not_use_the_parents_pool_but_its_own():
     _core.process_sweep_dead()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forks_while_threads_use_everything():
     """Other threads hold the library's locks at the moment of a fork; no child may hang on them."""
     stop, failures = threading.Event(), []

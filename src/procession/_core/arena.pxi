@@ -3,6 +3,9 @@
 FOREVER = PSN_FOREVER
 
 cdef psn_arena arena
+# Of the process that `arena` speaks for.  In a forked child, until it has entered its slot, it is still the parent: what is
+# deallocated there meanwhile (the interpreter clears the state of the threads that are not there any more) is the parent's.
+cdef uint32_t arena_forks = 0
 arena.base = NULL
 arena.fd = -1
 psn_lock_register_kinds()
@@ -32,6 +35,10 @@ cdef object failure(psn_status status, uint32_t pid=0):
     return errors.ProcessionError(text)
 
 
+cdef inline bint is_entered():
+    return psn_fork_count() == arena_forks
+
+
 cdef inline int check(psn_status status) except -1:
     if status != PSN_OK:
         raise failure(status)
@@ -52,13 +59,15 @@ def memory_total() -> int:
 
 def arena_create(uint64_t size) -> None:
     """Make the program's arena, of `size` bytes of address space or as much as can be had."""
+    global arena_forks
+    arena_forks = psn_fork_count()
     check(psn_arena_create(&arena, size))
 
 
 def arena_attach(int fd, uint32_t identity) -> None:
     """Map the arena behind `fd`, as the process that `identity` was reserved for."""
     check(psn_arena_attach(&arena, fd))
-    psn_process_enter(&arena, identity)
+    process_enter(identity)
 
 
 def arena_is_ready() -> bool:
@@ -116,6 +125,8 @@ def process_inherit(uint32_t identity) -> None:
 
 def process_enter(uint32_t identity) -> None:
     """In the child of a fork: this is the process that `identity` was reserved for."""
+    global arena_forks
+    arena_forks = psn_fork_count()
     psn_process_enter(&arena, identity)
 
 
@@ -215,7 +226,8 @@ cdef class Block:
             own_blocks.pop(self.handle.offset, None)
             if self.is_copy:
                 self.remap(False)
-            psn_block_drop(&arena, self.handle)
+            if is_entered():
+                psn_block_drop(&arena, self.handle)
 
     cdef void remap(self, bint is_private):
         cdef uint64_t size = (self.block_size + PSN_PAGE - 1) // PSN_PAGE * PSN_PAGE

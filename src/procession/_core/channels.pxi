@@ -15,7 +15,7 @@ cdef class Message:
         self.handle.offset = 0
 
     def __dealloc__(self):
-        if self.handle.offset:
+        if self.handle.offset and is_entered():
             psn_block_disown(&arena, self.handle)
 
     cdef inline psn_message *view(self):

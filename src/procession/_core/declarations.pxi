@@ -45,6 +45,7 @@ cdef extern from "platform.h" nogil:
     void psn_copy_large(void *target, const void *source, size_t size)
     uint64_t psn_memory_total()
     uint32_t psn_thread_id()
+    uint32_t psn_fork_count()
 
 cdef extern from "arena.h" nogil:
     enum psn_block_kind:

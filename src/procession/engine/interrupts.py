@@ -27,24 +27,31 @@ class Hold:
     def __enter__(self) -> None:
         if threading.get_ident() != threading.main_thread().ident:
             return
-        self._depth += 1
-        if self._depth == 1:
-            previous = _signal.getsignal(_SIGINT)
-            if callable(previous):
-                self._previous = previous
-                _signal.signal(_SIGINT, self._note)
+        previous = _signal.getsignal(_SIGINT)
+        if previous == self._note:
+            self._depth += 1
+        elif callable(previous):
+            _signal.signal(_SIGINT, self._note)
+            # Not before: if the interrupt came between, nothing would take this back.
+            self._previous = previous
+            self._depth = 1
 
     def __exit__(self, *error: object) -> None:
         if self._depth == 0 or threading.get_ident() != threading.main_thread().ident:
             return
         self._depth -= 1
-        if self._depth == 0 and self._previous is not None:
-            previous, self._previous = self._previous, None
+        if self._depth == 0:
+            previous, noted = self._previous, self._noted
+            self._previous = self._noted = None
             _signal.signal(_SIGINT, previous)
-            if self._noted is not None:
-                noted, self._noted = self._noted, None
+            if noted is not None:
                 previous(*noted)
 
     def _note(self, number: int, frame: Any) -> None:
         self._noted = number, frame
         self._wake()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a signal waits for the end of the context."""
+        return self._noted is not None

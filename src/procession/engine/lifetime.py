@@ -1,5 +1,6 @@
 """What must happen when this process forks or ends, in one list each.
 
+`memory` is imported for its own part in a fork, which must come first: a child must be itself before it lets go of anything.
 Callbacks are kept by weak reference to their owner, so that registering keeps nothing alive.
 """
 
@@ -11,6 +12,8 @@ import os
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+from procession.engine import memory
 
 __all__ = ["at_exit", "is_exiting", "on_fork_in_child", "run_exit_callbacks"]
 
@@ -60,5 +63,6 @@ def _forked() -> None:
             callback(owner)
 
 
+assert memory.__name__  # imported above: its hook is registered before this one
 os.register_at_fork(after_in_child=_forked)
 atexit.register(run_exit_callbacks)

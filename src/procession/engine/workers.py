@@ -171,11 +171,12 @@ class Workers:
             return
         # Only this process puts, and under the lock: the position is known before the batch can be finished.
         position = self._tasks.tail
-        self._scheduler.queued(position, batch)
         try:
+            self._scheduler.queued(position, batch)
             self._tasks.put(payload)
-        except Exception:
-            self._scheduler.forget(position)
+        except BaseException:
+            if self._tasks.tail == position:
+                self._scheduler.forget(position)
             raise
 
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
@@ -204,23 +205,26 @@ class Workers:
         while not ticket.done:
             if self._foreign:
                 raise ValueError("this pool belongs to the parent process: its results do not come here")
-            if self.turns.begin():
-                try:
-                    while not ticket.done:
-                        with self._hold:
-                            self.drive(deadline)
-                        if clock_ns() >= deadline:
-                            break
-                finally:
-                    self.turns.end()
-            else:
-                if self._keeper is not None and self._keeper.is_driving:
-                    self._keeper.is_wanted = True
-                    self._nudge()
-                self.turns.follow(ticket, deadline)
+            with self._hold:
+                self._wait_a_while(ticket, deadline)
             if not ticket.done and clock_ns() >= deadline:
                 return False
         return True
+
+    def _wait_a_while(self, ticket: Any, deadline: int) -> None:
+        if self.turns.begin():
+            try:
+                while not ticket.done and not self._hold.is_due:
+                    self.drive(deadline)
+                    if clock_ns() >= deadline:
+                        return
+            finally:
+                self.turns.end()
+        else:
+            if self._keeper is not None and self._keeper.is_driving:
+                self._keeper.is_wanted = True
+                self._nudge()
+            self.turns.follow(ticket, deadline)
 
     def look(self, ticket: Any) -> None:
         """Take what has arrived, without waiting."""
@@ -242,16 +246,17 @@ class Workers:
     def drive(self, deadline: int) -> None:
         """Take results, waiting for them until `deadline` or the next look at the workers, and act on them."""
         now = clock_ns()
+        changed = False
         if now >= self._look_at:
             self._look_at = now + _LOOK_NS
-            self._look_at_workers()
-            if self._scheduler.missing() > 0 and not self._scheduler.closing:
-                self._perform([StartWorker()])
+            changed = self._look_at_workers()
         if self._ended:
             return
         if len(self._tasks):
             self._tasks.rouse()
-        if self._take_arrived(min(deadline, self._look_at), _SPIN_US if deadline else 0):
+        if not changed:
+            changed = self._take_arrived(min(deadline, self._look_at), _SPIN_US if deadline else 0)
+        if changed:
             with self._lock:
                 for feed in tuple(self._feeds):
                     feed.advance()
@@ -310,17 +315,21 @@ class Workers:
 
     # ---- workers ----
 
-    def _look_at_workers(self) -> None:
+    def _look_at_workers(self) -> bool:
+        """Replace workers that have ended; whether there were any."""
         with self._lock:
-            for identity in self._crew.ended():
+            ended = self._crew.ended()
+            for identity in ended:
                 # What it sent before it died counts: it is read before the claim is looked at.
                 while self._take_arrived(0, 0):
                     pass
-                ended = self._crew.collect(identity)
-                if ended is not None and not self._ended:
-                    event = WorkerExited(identity, ended.exitcode, ended.claim, ended.head)
-                    self._perform(self._scheduler.handle(event), ended.pid)
-                    self.turns.tell()
+                end = self._crew.collect(identity)
+                if end is not None and not self._ended:
+                    event = WorkerExited(identity, end.exitcode, end.claim, end.head)
+                    self._perform(self._scheduler.handle(event), end.pid)
+            if self._scheduler.missing() > 0 and not self._scheduler.closing:
+                self._perform([StartWorker()])
+            return bool(ended)
 
     def _perform(self, actions: list[Action], pid: int = 0) -> None:
         for action in actions:
