@@ -25,8 +25,6 @@ class Keeper:
 
     Attributes:
         is_idle: it sleeps until wake().
-        is_driving: it drives now.
-        is_wanted: set by a thread that wants to drive in its place.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -35,8 +33,6 @@ class Keeper:
         self._pause = threading.Event()  # never set: for waiting
         self._soon = False
         self.is_idle = True
-        self.is_driving = False
-        self.is_wanted = False
         threading.Thread(target=self._run, name="procession-keeper", daemon=True).start()
 
     def wake(self, soon: bool) -> None:
@@ -73,14 +69,14 @@ class Keeper:
             del workers
 
     def _drive(self, workers: Workers) -> None:
-        deadline = deadline_after(_TURN)
-        self.is_driving = workers.turns.begin()
-        if not self.is_driving:
+        turns, deadline = workers.turns, deadline_after(_TURN)
+        if not turns.begin():
             self._pause.wait(_DELAY)  # somebody drives; look again later
             return
+        turns.is_kept = True
         try:
-            while not self.is_wanted and workers.has_work() and clock_ns() < deadline and not workers.is_over:
+            while not turns.is_wanted and workers.has_work() and clock_ns() < deadline and not workers.is_over:
                 workers.drive(deadline)
         finally:
-            self.is_driving = self.is_wanted = False
-            workers.turns.end()
+            turns.is_kept = turns.is_wanted = False
+            turns.end()

@@ -21,7 +21,6 @@ from procession.engine.crew import Crew
 from procession.engine.delivery import deliver_results, start_failed, worker_died
 from procession.engine.feeds import Feed
 from procession.engine.functions import FunctionTable
-from procession.engine.interrupts import Hold
 from procession.engine.keeper import Keeper
 from procession.engine.scheduler import (
     Action,
@@ -76,8 +75,7 @@ class Workers:
         self._scheduler = Scheduler(size)
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
-        self.turns = Turns()
-        self._hold = Hold(self._nudge)
+        self.turns = Turns(self.drive, self._nudge)
         self.submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
@@ -201,39 +199,19 @@ class Workers:
     # ---- waiting ----
 
     def wait(self, ticket: Any, deadline: int = FOREVER) -> bool:
-        """Drive until `ticket` is done, or follow another thread that drives; False if `deadline` came first."""
+        """Wait until `ticket` is done; False if `deadline` came first."""
         while not ticket.done:
             if self._foreign:
                 raise ValueError("this pool belongs to the parent process: its results do not come here")
-            with self._hold:
-                self._wait_a_while(ticket, deadline)
+            self.turns.wait(ticket, deadline)
             if not ticket.done and clock_ns() >= deadline:
                 return False
         return True
 
-    def _wait_a_while(self, ticket: Any, deadline: int) -> None:
-        if self.turns.begin():
-            try:
-                while not ticket.done and not self._hold.is_due:
-                    self.drive(deadline)
-                    if clock_ns() >= deadline:
-                        return
-            finally:
-                self.turns.end()
-        else:
-            if self._keeper is not None and self._keeper.is_driving:
-                self._keeper.is_wanted = True
-                self._nudge()
-            self.turns.follow(ticket, deadline)
-
     def look(self, ticket: Any) -> None:
         """Take what has arrived, without waiting."""
-        if not ticket.done and not self._foreign and self.turns.begin():
-            try:
-                with self._hold:
-                    self.drive(0)
-            finally:
-                self.turns.end()
+        if not ticket.done and not self._foreign:
+            self.turns.look()
 
     def _nudge(self) -> None:
         try:
@@ -451,7 +429,7 @@ class Workers:
         self._crew.forget()
         self._feeds = []
         self._lock = threading.RLock()
-        self.turns = Turns()
+        self.turns = Turns(self.drive, self._nudge)
 
 
 class _Drained:
