@@ -14,6 +14,8 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
+from pickle import dumps as pickle_dumps
+
 from procession import errors
 
 include "declarations.pxi"

@@ -58,9 +58,14 @@ cdef bint plain_deep(value, int depth):
     return False
 
 
-def is_small_plain(value) -> bool:
-    """Whether `value` is plain, or a small container of what is: nothing in it has buffers, handles or reducers."""
-    return plain_deep(value, 3)
+def dump_plain(value) -> bytes | None:
+    """The pickle of a value that is plain, or a small container of what is: nothing in it has buffers, handles or reducers.
+
+    None for any other.
+    """
+    if plain_deep(value, 3):
+        return pickle_dumps(value, 5)
+    return None
 
 
 def is_plain(values) -> bool:

@@ -25,9 +25,9 @@ from procession._core import (
     Message,
     block_new,
     block_set_own,
+    dump_plain,
     exported,
     is_plain,
-    is_small_plain,
     message_new,
     take_exported,
 )
@@ -67,8 +67,8 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
     Raises:
         CannotEncode: neither pickle nor cloudpickle can; ``__cause__`` is pickle's own complaint.
     """
-    if not header and is_small_plain(value):
-        return _dumps(value, 5)
+    if not header and (plain := dump_plain(value)) is not None:
+        return plain
     buffers: list[pickle.PickleBuffer] = []
     if exported:
         take_exported()  # what somebody pickled without sending it

@@ -26,8 +26,7 @@ def deliver_results(payload: Payload, scheduler: Scheduler) -> list[Any]:
         batch = in_flight.get(position)
         if isinstance(batch, CallTicket) and not errors:
             del in_flight[position]
-            batch.succeed(values[at])
-            if batch.has_callback:
+            if batch.succeed(values[at]):
                 done.append(batch)
         elif batch is not None:
             scheduler.finished(position, count)

@@ -78,12 +78,12 @@ class _Result:
 class CallTicket(_Result):
     """One call, and its own batch: what the engine does 100,000 times a second is kept to one object."""
 
-    __slots__ = ("finished", "function", "items", "mode")
+    __slots__ = ("arguments", "finished", "function", "mode")
 
     start = 0
     lane = Lane()  # of nothing that is fed
     function: Any
-    items: tuple[Any, ...]
+    arguments: Any  # its one item
     mode: int
     finished: int
 
@@ -99,11 +99,17 @@ class CallTicket(_Result):
         self._error_callback = error_callback
         self.finished = 0
 
-    def succeed(self, value: Any) -> None:
-        """The call has returned `value`."""
+    def succeed(self, value: Any) -> bool:
+        """The call has returned `value`; whether somebody wants to be called back."""
         self._value = value
-        self.items = ()  # arguments live no longer than they must
+        self.arguments = None  # they live no longer than they must
         self.done = True
+        return self._callback is not None
+
+    @property
+    def items(self) -> tuple[Any, ...]:
+        """As a batch: its one item."""
+        return (self.arguments,)
 
     @property
     def ticket(self) -> CallTicket:
@@ -121,7 +127,7 @@ class CallTicket(_Result):
             self.succeed(values[0])
 
     def fail(self, error: BaseException) -> None:
-        self.items = ()
+        self.arguments = None
         super().fail(error)
 
 

@@ -103,10 +103,10 @@ class Workers:
                 ticket.function = self._functions.send(function)
             if keywords:
                 ticket.mode = wire.STAR_KEYWORDS
-                ticket.items = ((arguments, keywords),)
+                ticket.arguments = arguments, keywords
             else:
                 ticket.mode = wire.STAR
-                ticket.items = (arguments,)
+                ticket.arguments = arguments
             self._put(ticket)
             self.submitted += 1
             keeper = self._keeper
