@@ -194,7 +194,8 @@ PSN_MUST_CHECK psn_status psn_block_hold_pinned(struct psn_arena *arena, uint64_
 void psn_block_drop(struct psn_arena *arena, struct psn_handle handle);
 /* Let the only owner go: frees the block unless it has a home or holders. */
 void psn_block_disown(struct psn_arena *arena, struct psn_handle handle);
-/* The header of the block with this payload, or NULL if there is none of this generation. */
+/* The header of the block with this payload, or NULL if there is none of this generation.  With the mutex held, or for a
+   block that nobody can free meanwhile. */
 struct psn_block *psn_block_find(const struct psn_arena *arena, struct psn_handle handle);
 /* The same without the generation, for callers that know that the block is alive. */
 struct psn_block *psn_block_of(const struct psn_arena *arena, uint64_t offset);

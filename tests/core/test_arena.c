@@ -659,7 +659,10 @@ static void churn(struct psn_arena *arena, void *argument) {
         if (kept[k].offset) {
             expect_filled(arena, kept[k], sizes[k]);
             psn_block_drop(arena, kept[k]);
-            CHECK(psn_block_find(arena, kept[k]) == NULL);
+            psn_arena_lock(arena); /* where it lay may be another's payload by now */
+            bool is_gone = psn_block_find(arena, kept[k]) == NULL;
+            psn_arena_unlock(arena);
+            CHECK(is_gone);
             kept[k].offset = 0;
         } else {
             sizes[k] = next_random(&random) % (next_random(&random) % 8 ? 3000 : 100000);
