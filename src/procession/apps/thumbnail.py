@@ -82,10 +82,6 @@ class Refused(Exception):
     """This file cannot or must not be made into a thumbnail; the message is the reason."""
 
 
-# Bytes of a JPEG that are handed to the decoder in one piece.
-READ_WHOLE_LIMIT = 32 << 20
-
-
 def make_thumbnail(task: ThumbnailTask, size: tuple[int, int]) -> Outcome:
     """Fit `task.source` into `size` (width, height) and write it to `task.output`; never raises for a bad file."""
     try:
@@ -128,9 +124,6 @@ def read_small(file: BinaryIO, size: tuple[int, int]) -> tuple[Image.Image, byte
     with Image.open(file) as image:
         if image.format == "TIFF":
             image.load()  # Pillow turns a TIFF upright itself, but only while loading
-        elif image.format in ("JPEG", "MPO"):
-            # In blocks of 64 KB, as Pillow reads, the decoder starts a row again at each end: a tenth of its time.
-            image.decodermaxblock = max(image.decodermaxblock, min(os.fstat(file.fileno()).st_size, READ_WHOLE_LIMIT))
         orientation = orientation_of(image)
         width, height = size
         box = (width, height) if orientation < 5 else (height, width)
