@@ -21,9 +21,6 @@ class Process(BaseProcess):
     def _method(self) -> str:
         return default_context.get_start_method() or "fork"
 
-    @staticmethod
-    def _after_fork() -> None: ...
-
 
 class ForkProcess(BaseProcess):
     """A process started by fork."""

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     import socket
 
 __all__ = [
+    "IDENTITY",
     "METHODS",
     "Child",
     "end_process",
+    "flush_streams",
     "main_facts",
     "main_origin",
     "preload",
@@ -40,7 +42,7 @@ __all__ = [
 
 METHODS = ("fork", "spawn", "forkserver")
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-_IDENTITY = struct.Struct("<q")
+IDENTITY = struct.Struct("<q")  # of a request to the fork server, and of its answer: a pid, or minus errno
 
 _executable: str | bytes = sys.executable
 _booting = False
@@ -51,10 +53,6 @@ def set_executable(path: str | bytes | os.PathLike[str] | None) -> None:
     """The interpreter that spawn and the fork server start."""
     global _executable
     _executable = os.fspath(path) if path is not None else ""
-
-
-def get_executable() -> str | bytes:
-    return _executable
 
 
 def preload(modules: list[str]) -> None:
@@ -176,11 +174,7 @@ def start(method: str, body: Body, *, quiet: bool = False) -> Child:
 
 
 def _start_forked(body: Body) -> Child:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
+    flush_streams()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pid = os.fork()
@@ -203,6 +197,15 @@ def _start_forked(body: Body) -> Child:
     return child
 
 
+def flush_streams() -> None:
+    """Write out what was printed, so that a child does not print it again and an end does not lose it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass  # closed, replaced, or nobody reads
+
+
 def end_process(body: Callable[[], int]) -> NoReturn:
     """Run `body` as the rest of this process's life, which ends in order and leaves at once."""
     code = 1
@@ -214,11 +217,7 @@ def end_process(body: Callable[[], int]) -> NoReturn:
         sys.excepthook(*sys.exc_info())
     finally:
         try:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except (AttributeError, OSError, ValueError):
-                    pass
+            flush_streams()
             _core.process_leave(code & 0xFF)
         finally:
             os._exit(code & 0xFF)
@@ -284,16 +283,16 @@ class _ForkServer:
             for _ in range(2):
                 try:
                     connection = self._connect()
-                    connection.send(_IDENTITY.pack(identity))
-                    answer = connection.recv(_IDENTITY.size)
+                    connection.send(IDENTITY.pack(identity))
+                    answer = connection.recv(IDENTITY.size)
                 except OSError:
                     answer = b""
-                if len(answer) == _IDENTITY.size:
+                if len(answer) == IDENTITY.size:
                     break
                 self._drop()  # the server has died: a new one
             else:
                 raise StartFailed("the fork server ends as soon as it is started; see what it printed")
-        pid = int(_IDENTITY.unpack(answer)[0])
+        pid = int(IDENTITY.unpack(answer)[0])
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return pid

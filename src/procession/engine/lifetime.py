@@ -15,12 +15,11 @@ from typing import Any
 
 from procession.engine import memory
 
-__all__ = ["at_exit", "is_exiting", "on_fork_in_child", "run_exit_callbacks"]
+__all__ = ["at_exit", "on_fork_in_child", "run_exit_callbacks"]
 
 _fork_callbacks: list[tuple[weakref.ref[Any], Callable[[Any], None]]] = []
 _exit_callbacks: dict[int, tuple[int, weakref.ref[Any], Callable[[Any], None]]] = {}
 _keys = itertools.count()
-_exiting = False
 
 
 def on_fork_in_child(owner: Any, callback: Callable[[Any], None]) -> None:
@@ -36,15 +35,8 @@ def at_exit(owner: Any, callback: Callable[[Any], None], *, priority: int = 0) -
     _exit_callbacks[key] = (priority, weakref.ref(owner, lambda _: _exit_callbacks.pop(key, None)), callback)
 
 
-def is_exiting() -> bool:
-    """Whether the exit callbacks of this process have begun."""
-    return _exiting
-
-
 def run_exit_callbacks() -> None:
     """What an orderly end owes; an interpreter's exit calls it, and so does a child that leaves by ``os._exit``."""
-    global _exiting
-    _exiting = True
     for key, (_, reference, callback) in sorted(_exit_callbacks.items(), key=lambda item: (-item[1][0], -item[0])):
         owner = reference()
         if _exit_callbacks.pop(key, None) is not None and owner is not None:
@@ -52,8 +44,6 @@ def run_exit_callbacks() -> None:
 
 
 def _forked() -> None:
-    global _exiting
-    _exiting = False
     _exit_callbacks.clear()  # the parent's affairs
     callbacks, _fork_callbacks[:] = _fork_callbacks[:], []
     for reference, callback in callbacks:

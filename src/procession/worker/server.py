@@ -10,19 +10,17 @@ import errno
 import importlib
 import signal
 import socket
-import struct
 import sys
 from typing import Any, NoReturn
 
 from procession import _core
 from procession.engine import codec, launch, memory
+from procession.engine.launch import IDENTITY
 from procession.worker import boot, loop
 
 __all__ = ["main"]
 
 _ = loop  # imported here, so that no worker has to
-
-_IDENTITY = struct.Struct("<q")
 
 
 def main(arena: str, identity: str, descriptor: str) -> NoReturn:
@@ -44,10 +42,10 @@ def _serve(requests: socket.socket) -> int:
     _core.die_with_parent(facts["parent"])
     _preload(facts)
     while True:
-        request = requests.recv(_IDENTITY.size)
-        if len(request) < _IDENTITY.size:
+        request = requests.recv(IDENTITY.size)
+        if len(request) < IDENTITY.size:
             return 0
-        (identity,) = _IDENTITY.unpack(request)
+        (identity,) = IDENTITY.unpack(request)
         memory.fork_as(identity)
         try:
             pid = _core.fork_sibling()
@@ -57,7 +55,7 @@ def _serve(requests: socket.socket) -> int:
             requests.close()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             boot.run()
-        requests.send(_IDENTITY.pack(pid))
+        requests.send(IDENTITY.pack(pid))
 
 
 def _preload(facts: dict[str, Any]) -> None:
@@ -75,8 +73,4 @@ def _preload(facts: dict[str, Any]) -> None:
             pass
     sys.path[:] = path
     # What an import printed must not come out once for each child.
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
+    launch.flush_streams()
