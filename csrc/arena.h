@@ -13,7 +13,7 @@
 #include "platform.h"
 
 #define PSN_MAGIC 0x6e6f697373636f72u /* "rocssion" */
-#define PSN_LAYOUT_VERSION 1u
+#define PSN_LAYOUT_VERSION 2u
 #define PSN_PAGE 16384u
 #define PSN_SLOTS 1024u /* processes of one program at one time */
 #define PSN_CLASSES 13u
@@ -66,6 +66,8 @@ enum psn_block_kind {
     PSN_CHANNEL,   /* struct psn_channel */
     PSN_RING,      /* slots of a channel */
     PSN_HOLDERS,   /* further holder bits of a block */
+    PSN_CONDITION, /* struct psn_condition */
+    PSN_EVENT,     /* struct psn_event */
     PSN_KINDS
 };
 
@@ -209,6 +211,8 @@ PSN_MUST_CHECK psn_status psn_message_allocate(struct psn_arena *arena, uint32_t
 PSN_MUST_CHECK psn_status psn_message_refer(struct psn_arena *arena, uint64_t message, struct psn_handle target);
 /* Make another process the owner of a message of ours. */
 void psn_message_give(struct psn_arena *arena, struct psn_handle message, uint32_t identity);
+/* Become the owner of a message that was given away and whose handle has come by another road; GONE if it was freed. */
+PSN_MUST_CHECK psn_status psn_message_adopt(struct psn_arena *arena, struct psn_handle message);
 static inline uint8_t *psn_message_body(struct psn_message *m) { return (uint8_t *)(m->refs + m->ref_room); }
 
 typedef void (*psn_part)(struct psn_arena *arena, uint64_t part, uint64_t home);

@@ -170,7 +170,7 @@ static psn_status allocate(struct psn_arena *arena, enum psn_block_kind kind, ui
     /* A rebuild may read these at once. */
     if (kind == PSN_MESSAGE)
         memset(psn_at(arena, offset), 0, sizeof(struct psn_message));
-    else if (kind == PSN_CHANNEL || kind == PSN_LOCK || kind == PSN_SEMAPHORE)
+    else if (kind == PSN_CHANNEL || kind == PSN_LOCK || kind == PSN_SEMAPHORE || kind == PSN_CONDITION)
         memset(psn_at(arena, offset), 0, size);
     if (!owned && arena->slot < 64)
         block->holders = UINT64_C(1) << arena->slot;
@@ -379,6 +379,16 @@ void psn_message_give(struct psn_arena *arena, struct psn_handle message, uint32
     if (block)
         store_seq_cst(&block->owner, identity);
     psn_arena_unlock(arena);
+}
+
+psn_status psn_message_adopt(struct psn_arena *arena, struct psn_handle message) {
+    psn_arena_lock(arena);
+    struct psn_block *block = psn_block_find(arena, message);
+    bool is_there = block && block->kind == PSN_MESSAGE;
+    if (is_there)
+        store_seq_cst(&block->owner, arena->identity);
+    psn_arena_unlock(arena);
+    return is_there ? PSN_OK : PSN_GONE;
 }
 
 /* ---- all blocks ---- */

@@ -39,6 +39,7 @@ static bool run_test(const struct test *test) {
     if (pid == 0) {
         setpgid(0, 0);
         psn_lock_register_kinds();
+        psn_condition_register_kinds();
         psn_channel_register_kinds();
         test->run();
         fflush(NULL);

@@ -14,6 +14,7 @@
 
 #include "arena.h"
 #include "channel.h"
+#include "condition.h"
 #include "lock.h"
 
 struct test {

@@ -526,6 +526,42 @@ static void verify_signal(const struct outcome *outcome) {
 }
 static void death_in_giving_a_signal(void) { play(&(struct scene){have_signal, give_signal, verify_signal}); }
 
+/* ---- conditions ---- */
+
+static struct psn_handle condition;
+static struct psn_condition *condition_view(void) { return psn_at(&arena, condition.offset); }
+
+static void have_condition(void) {
+    OK(psn_block_allocate(&arena, PSN_CONDITION, sizeof(struct psn_condition), &condition));
+    OK(psn_condition_init(condition_view()));
+}
+static void wait_and_be_notified(struct psn_arena *view, void *argument) {
+    (void)argument;
+    uint64_t first, second;
+    psn_condition_begin(view, condition_view(), &first);
+    psn_condition_begin(view, condition_view(), &second);
+    psn_condition_notify(condition_view(), 1);
+    OK(psn_condition_wait(view, condition_view(), first, 0));
+    psn_condition_leave(view, condition_view(), second, true);
+}
+static void verify_condition(const struct outcome *outcome) {
+    uint64_t ticket, later;
+    psn_condition_begin(&arena, condition_view(), &ticket);
+    psn_condition_notify(condition_view(), UINT32_MAX);
+    OK(psn_condition_wait(&arena, condition_view(), ticket, 0));
+    psn_process_sweep(&arena, outcome->child.identity, true);
+    EQUAL(psn_condition_waiting(condition_view()), 0);
+    psn_condition_begin(&arena, condition_view(), &ticket);
+    psn_condition_begin(&arena, condition_view(), &later);
+    psn_condition_notify(condition_view(), 1);
+    OK(psn_condition_wait(&arena, condition_view(), ticket, 0));
+    CHECK(!psn_condition_leave(&arena, condition_view(), later, false));
+    psn_block_drop(&arena, condition);
+}
+static void death_in_waiting_and_notifying(void) {
+    play(&(struct scene){have_condition, wait_and_be_notified, verify_condition});
+}
+
 /* ---- channels ---- */
 
 static struct psn_handle channel, target;
@@ -911,6 +947,7 @@ static const struct test tests[] = {
     LONG_TEST(death_in_freeing_the_lock_of_the_dead, 600),
     LONG_TEST(death_in_taking_and_releasing_permits, 600),
     LONG_TEST(death_in_giving_a_signal, 600),
+    LONG_TEST(death_in_waiting_and_notifying, 600),
     LONG_TEST(death_in_putting_a_block, 600),
     LONG_TEST(death_in_putting_an_inline_message, 600),
     LONG_TEST(death_in_growing_a_ring, 600),

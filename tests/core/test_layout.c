@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "channel.h"
+#include "condition.h"
 #include "lock.h"
 
 struct field {
@@ -41,6 +42,10 @@ static struct field fields[] = {
     F(psn_semaphore, mutex), F(psn_semaphore, value), F(psn_semaphore, initial), F(psn_semaphore, limit),
     F(psn_semaphore, has_died), F(psn_semaphore, released), F(psn_semaphore, untracked), F(psn_semaphore, permits),
     F(psn_semaphore, holders), F(psn_semaphore, spare2),
+    F(psn_condition, mutex), F(psn_condition, arrivals), F(psn_condition, horizon), F(psn_condition, eligible),
+    F(psn_condition, permits), F(psn_condition, untracked), F(psn_condition, spare), F(psn_condition, changed),
+    F(psn_condition, holders), F(psn_condition, spare2),
+    F(psn_event, is_set), F(psn_event, sets), F(psn_event, changed), F(psn_event, spare),
     F(psn_channel, put_mutex), F(psn_channel, tail), F(psn_channel, put_cpu), F(psn_channel, is_closed),
     F(psn_channel, limit), F(psn_channel, get_mutex), F(psn_channel, head), F(psn_channel, get_cpu),
     F(psn_channel, claimer), F(psn_channel, old_ring), F(psn_channel, ring), F(psn_channel, items),

@@ -21,5 +21,6 @@ from procession import errors
 include "declarations.pxi"
 include "arena.pxi"
 include "locks.pxi"
+include "waits.pxi"
 include "channels.pxi"
 include "tasks.pxi"

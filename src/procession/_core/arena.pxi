@@ -9,6 +9,7 @@ cdef uint32_t arena_forks = 0
 arena.base = NULL
 arena.fd = -1
 psn_lock_register_kinds()
+psn_condition_register_kinds()
 psn_channel_register_kinds()
 
 
@@ -156,6 +157,11 @@ def process_exitcode(uint32_t identity) -> int | None:
     if load_acquire32(&process.identity) != identity or load_acquire32(&process.state) != PSN_SLOT_ENDED:
         return None
     return load_acquire32(&process.exitcode)
+
+
+def process_is_alive(uint32_t identity) -> bool:
+    """Whether the process of that identity has not ended, in whatever way."""
+    return psn_identity_is_alive(&arena, identity)
 
 
 def process_claim(uint32_t identity) -> tuple[int, int, int, int]:

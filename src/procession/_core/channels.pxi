@@ -69,6 +69,36 @@ def message_of_boot() -> Message:
     return message
 
 
+def message_entrust(Message message) -> tuple[int, int]:
+    """Send a message by its handle, which message_adopt() takes: the program's first process keeps it on the way.
+
+    If that has ended, it ends with this one.
+    """
+    cdef psn_handle handle = message.handle
+    cdef uint32_t first = load_relaxed32(&psn_process_at(&arena, 0).identity)
+    if psn_identity_is_alive(&arena, first):
+        psn_message_give(&arena, handle, first)
+    message.handle.offset = 0
+    return handle.offset, handle.generation
+
+
+def message_adopt(uint64_t offset, uint64_t generation) -> Message:
+    """The message that another process has sent by its handle; this process's now.
+
+    Raises:
+        SharedObjectGone: whoever kept it has ended.
+    """
+    cdef Message message = Message.__new__(Message)
+    cdef psn_handle handle
+    handle.offset = offset
+    handle.generation = generation
+    if arena.base == NULL:
+        raise failure(PSN_GONE)
+    check(psn_message_adopt(&arena, handle))
+    message.handle = handle
+    return message
+
+
 cdef class Bell:
     """A descriptor to wait for beside others, and a name under which any process can ring it."""
 
@@ -178,20 +208,19 @@ cdef class Channel:
                 status = psn_channel_put(&arena, offset, tag, data, <uint32_t>size, 0)
             elif message is None:
                 with nogil:
-                    status = psn_channel_put(&arena, offset, tag, data, <uint32_t>size, deadline)
+                    status = psn_channel_put(&arena, offset, tag, data, <uint32_t>size, slice_of(deadline))
             else:
                 handle = message.handle
                 with nogil:
-                    status = psn_channel_put_message(&arena, offset, tag, handle, deadline)
+                    status = psn_channel_put_message(&arena, offset, tag, handle, slice_of(deadline))
             if status == PSN_OK:
                 if message is not None:
                     message.handle.offset = 0  # the reader's now
                 return True
-            if status == PSN_FULL:
-                return False
-            if status != PSN_INTERRUPTED:
+            if status != PSN_FULL and status != PSN_INTERRUPTED:
                 raise failure(status)
-            PyErr_CheckSignals()
+            if not resume(deadline):
+                return False
 
     cdef uint32_t carry_off(self, uint32_t wanted, psn_claim *claim, uint64_t deadline, uint32_t spin_us, psn_slot *out,
                             uint64_t *first) except? 0:
@@ -206,14 +235,13 @@ cdef class Channel:
             return 0
         while True:
             with nogil:
-                status = psn_channel_take(&arena, offset, wanted, claim, deadline, spin_us, out, &taken, first)
+                status = psn_channel_take(&arena, offset, wanted, claim, slice_of(deadline), spin_us, out, &taken, first)
             if status == PSN_OK:
                 return taken
-            if status == PSN_EMPTY:
-                return 0
-            if status != PSN_INTERRUPTED:
+            if status != PSN_EMPTY and status != PSN_INTERRUPTED:
                 raise failure(status)
-            PyErr_CheckSignals()
+            if not resume(deadline):
+                return 0
 
     def get(self, uint64_t deadline=PSN_FOREVER, uint32_t spin_us=20):
         """The oldest message, bytes or a Message; None if there was none until the deadline.

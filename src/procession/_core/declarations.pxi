@@ -28,6 +28,7 @@ cdef extern from "platform.h" nogil:
         pass
     uint32_t load_acquire32 "load_acquire"(psn_a32 *p)
     uint64_t load_acquire64 "load_acquire"(psn_a64 *p)
+    uint32_t load_relaxed32 "load_relaxed"(psn_a32 *p)
     uint64_t load_relaxed64 "load_relaxed"(psn_a64 *p)
     void store_relaxed64 "store_relaxed"(psn_a64 *p, uint64_t v)
     uint64_t PSN_FOREVER
@@ -54,6 +55,8 @@ cdef extern from "arena.h" nogil:
         PSN_SEMAPHORE
         PSN_MESSAGE
         PSN_CHANNEL
+        PSN_CONDITION
+        PSN_EVENT
     struct psn_claim:
         # "from" is a keyword here
         psn_a64 first "from"
@@ -111,6 +114,7 @@ cdef extern from "arena.h" nogil:
     psn_status psn_message_allocate(psn_arena *arena, uint32_t ref_room, uint64_t body_size, psn_handle *out)
     psn_status psn_message_refer(psn_arena *arena, uint64_t message, psn_handle target)
     void psn_message_give(psn_arena *arena, psn_handle message, uint32_t identity)
+    psn_status psn_message_adopt(psn_arena *arena, psn_handle message)
     uint8_t *psn_message_body(psn_message *message)
     psn_status psn_process_reserve(psn_arena *arena, uint32_t *identity)
     void psn_process_enter(psn_arena *arena, uint32_t identity)
@@ -128,6 +132,7 @@ cdef extern from "lock.h" nogil:
         uint32_t depth
     struct psn_semaphore:
         psn_a32 value
+        uint32_t limit
     void psn_lock_init(psn_lock *lock, bint recursive)
     psn_status psn_lock_acquire(psn_arena *arena, psn_lock *lock, uint64_t deadline_ns, uint32_t *dead_pid)
     psn_status psn_lock_release(psn_arena *arena, psn_lock *lock)
@@ -136,6 +141,24 @@ cdef extern from "lock.h" nogil:
     psn_status psn_semaphore_acquire(psn_arena *arena, psn_semaphore *semaphore, uint64_t deadline_ns, uint32_t *dead_pid)
     psn_status psn_semaphore_release(psn_arena *arena, psn_semaphore *semaphore)
     void psn_lock_register_kinds()
+
+cdef extern from "condition.h" nogil:
+    struct psn_condition:
+        pass
+    struct psn_event:
+        psn_a32 is_set
+        psn_a32 sets
+    psn_status psn_condition_init(psn_condition *condition)
+    void psn_condition_begin(psn_arena *arena, psn_condition *condition, uint64_t *ticket)
+    psn_status psn_condition_wait(psn_arena *arena, psn_condition *condition, uint64_t ticket, uint64_t deadline_ns)
+    bint psn_condition_leave(psn_arena *arena, psn_condition *condition, uint64_t ticket, bint passes)
+    void psn_condition_notify(psn_condition *condition, uint32_t count)
+    uint32_t psn_condition_waiting(psn_condition *condition)
+    void psn_event_init(psn_event *event)
+    void psn_event_set(psn_event *event)
+    void psn_event_clear(psn_event *event)
+    psn_status psn_event_wait(psn_event *event, uint32_t seen, uint64_t deadline_ns)
+    void psn_condition_register_kinds()
 
 cdef extern from "channel.h" nogil:
     uint32_t PSN_INLINE

@@ -13,6 +13,28 @@ cdef uint64_t deadline_of(object timeout) except? 0:
     return psn_clock_ns() + <uint64_t>(seconds * 1e9)
 
 
+# A wait in C lasts at most so long: a signal that comes just before it sleeps does not interrupt it, and its handler runs
+# when it comes back.
+cdef uint64_t LONGEST_WAIT_NS = 500000000
+
+
+cdef inline uint64_t slice_of(uint64_t deadline) noexcept nogil:
+    """When to come back to Python at the latest."""
+    cdef uint64_t back
+    if deadline == 0:
+        return 0
+    back = psn_clock_ns() + LONGEST_WAIT_NS
+    return back if back < deadline else deadline
+
+
+cdef inline int resume(uint64_t deadline) except -1:
+    """After a wait in C that has brought nothing: let signal handlers run; whether the deadline is still to come."""
+    if deadline == 0 or psn_clock_ns() >= deadline:
+        return False
+    PyErr_CheckSignals()
+    return True
+
+
 cdef class Lock:
     """A lock in the arena that any process of the program can be given.
 
@@ -42,12 +64,10 @@ cdef class Lock:
         while status != PSN_OK:
             if status == PSN_OWNER_DIED:
                 raise failure(status, pid)
-            if status == PSN_TIMED_OUT and deadline != PSN_FOREVER and (deadline == 0 or psn_clock_ns() >= deadline):
+            if not resume(deadline):
                 return False
             with nogil:
-                status = psn_lock_acquire(&arena, self.lock, deadline, &pid)
-            if status == PSN_INTERRUPTED:
-                PyErr_CheckSignals()
+                status = psn_lock_acquire(&arena, self.lock, slice_of(deadline), &pid)
         return True
 
     def acquire(self, block=True, timeout=None) -> bool:
@@ -109,14 +129,13 @@ cdef class Semaphore:
         cdef psn_status status
         while True:
             with nogil:
-                status = psn_semaphore_acquire(&arena, self.semaphore, deadline, &pid)
+                status = psn_semaphore_acquire(&arena, self.semaphore, slice_of(deadline), &pid)
             if status == PSN_OK:
                 return True
             if status == PSN_OWNER_DIED:
                 raise failure(status, pid)
-            if status == PSN_TIMED_OUT:
+            if not resume(deadline):
                 return False
-            PyErr_CheckSignals()
 
     def release(self) -> None:
         if psn_semaphore_release(&arena, self.semaphore) != PSN_OK:
@@ -124,6 +143,11 @@ cdef class Semaphore:
 
     def get_value(self) -> int:
         return load_acquire32(&self.semaphore.value)
+
+    @property
+    def limit(self) -> int:
+        """Permits beyond which release() is refused."""
+        return self.semaphore.limit
 
     def __enter__(self):
         return self.acquire()
