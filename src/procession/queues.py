@@ -1,4 +1,4 @@
-"""Queue: the standard library's ``multiprocessing.queues`` on a channel.
+"""Queues: the standard library's ``multiprocessing.queues`` on channels.
 
 What was put is there when put() returns, so there is no feeder thread: nothing is lost or waited for at exit, errors of
 pickling come out of put(), and empty(), full() and qsize() are exact.
@@ -6,28 +6,160 @@ pickling come out of put(), and empty(), full() and qsize() are exact.
 
 from __future__ import annotations
 
+import os
+import types
+from collections.abc import Callable
 from typing import Any
 
+from procession import _core
 from procession.engine import memory
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.codec import decode, encode
-from procession.errors import Empty, Full
+from procession.errors import CannotEncode, Empty, Full, OwnerDied
+from procession.synchronize import Condition, Lock
 
-__all__ = ["Queue"]
+__all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
 
-class Queue:
+class _ChannelQueue:
+    """A channel as a queue of objects: what all queues share."""
+
+    _channel: memory.Channel
+    _ends: tuple[_Reader, _Writer] | None = None
+    _closed = False
+
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
+
+    def _open(self, channel: memory.Channel) -> None:
+        self._channel = channel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_queue, (type(self), self._channel)
+
+    def _check_open(self, error: type[Exception] = ValueError) -> None:
+        if self._closed:
+            raise error(f"Queue {self!r} is closed")
+
+    def _put(self, obj: Any, deadline: int) -> None:
+        if not self._channel.put(encode(obj), deadline):
+            raise Full
+
+    def _get(self, deadline: int) -> Any:
+        payload = self._channel.get(deadline)
+        if self._ends is not None:
+            self._ends[0].look_again()
+        if payload is None:
+            raise Empty
+        return decode(payload)
+
+    def empty(self) -> bool:
+        """Whether nothing is in it at this moment."""
+        self._check_open(OSError)
+        return not len(self._channel)
+
+    def close(self) -> None:
+        """This process puts and gets no more; others may."""
+        self._closed = True
+        if self._ends is not None:
+            self._ends[0].forget_bell()
+
+    # ---- for wait(), and for those who expect a pipe in it ----
+
+    def _wait_arm(self, bell: _core.Bell) -> bool:
+        """Have `bell` rung at the next put; whether something can be taken now."""
+        self._check_open(OSError)
+        self._channel.listen(bell)
+        return bool(len(self._channel))
+
+    def _wait_disarm(self, bell: _core.Bell) -> None:
+        self._channel.unlisten(bell)
+
+    def _pipe_ends(self) -> tuple[_Reader, _Writer]:
+        if self._ends is None:
+            self._ends = _Reader(self), _Writer(self)
+        return self._ends
+
+    @property
+    def _reader(self) -> _Reader:
+        return self._pipe_ends()[0]
+
+    @property
+    def _writer(self) -> _Writer:
+        return self._pipe_ends()[1]
+
+
+class _Reader:
+    """A queue as the receiving end of a pipe, for those who look into one: ``concurrent.futures`` polls it and receives."""
+
+    def __init__(self, queue: _ChannelQueue) -> None:
+        self._queue = queue
+        self._bell: _core.Bell | None = None
+        self._pid = 0
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when something is in the queue."""
+        self._queue._check_open(OSError)
+        if self._bell is None or self._pid != os.getpid():
+            self._bell, self._pid = _core.Bell(), os.getpid()
+        self.look_again()
+        return self._bell.fileno()
+
+    def look_again(self) -> None:
+        """Something was taken: the descriptor is readable only if something is left, or when something comes."""
+        if self._bell is not None and self._pid == os.getpid():
+            self._bell.clear()
+            if self._queue._wait_arm(self._bell):
+                self._bell.ring()
+
+    def forget_bell(self) -> None:
+        """Give the descriptor back."""
+        if self._bell is not None and self._pid == os.getpid():
+            self._queue._wait_disarm(self._bell)
+        self._bell = None
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Whether something can be received within `timeout` seconds."""
+        from procession.connection import wait
+
+        return not self._queue.empty() or bool(wait([self._queue], timeout))
+
+    def recv(self) -> Any:
+        """Take the oldest object out."""
+        self._queue._check_open(OSError)
+        return self._queue._get(FOREVER)
+
+    @property
+    def closed(self) -> bool:
+        return self._queue._closed
+
+    def close(self) -> None:
+        self._queue.close()
+
+
+class _Writer:
+    """A queue as the sending end of a pipe."""
+
+    def __init__(self, queue: _ChannelQueue) -> None:
+        self._queue = queue
+
+    def send(self, obj: Any) -> None:
+        """Put `obj` in."""
+        self._queue._check_open(OSError)
+        self._queue._put(obj, FOREVER)
+
+    @property
+    def closed(self) -> bool:
+        return self._queue._closed
+
+    def close(self) -> None:
+        self._queue.close()
+
+
+class Queue(_ChannelQueue):
     """Like multiprocessing.Queue; can itself be sent through a queue, a pipe, or as a task's argument."""
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._open(memory.channel(max(0, maxsize)))
-
-    def _open(self, channel: memory.Channel) -> None:
-        self._channel = channel
-        self._closed = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _open_queue, (type(self), self._channel)
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put `obj` in, waiting for room.
@@ -38,8 +170,16 @@ class Queue:
             ValueError: the queue is closed.
         """
         if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
-        if not self._channel.put(encode(obj), FOREVER if block and timeout is None else _deadline(block, timeout)):
+            self._check_open()
+        try:
+            payload = encode(obj)
+        except CannotEncode as error:
+            hook = self._on_queue_feeder_error
+            if hook is Queue._on_queue_feeder_error:
+                raise
+            hook(error.__cause__ or error, obj)
+            return
+        if not self._channel.put(payload, FOREVER if block and timeout is None else _deadline(block, timeout)):
             raise Full
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -50,11 +190,8 @@ class Queue:
             ValueError: the queue is closed.
         """
         if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
-        payload = self._channel.get(FOREVER if block and timeout is None else _deadline(block, timeout))
-        if payload is None:
-            raise Empty
-        return decode(payload)
+            self._check_open()
+        return self._get(FOREVER if block and timeout is None else _deadline(block, timeout))
 
     def put_nowait(self, obj: Any) -> None:
         """put() without waiting."""
@@ -68,18 +205,10 @@ class Queue:
         """Objects in the queue, exactly, at this moment."""
         return len(self._channel)
 
-    def empty(self) -> bool:
-        """Whether nothing is in it at this moment."""
-        return not len(self._channel)
-
     def full(self) -> bool:
         """Whether a put would wait at this moment."""
         limit = self._channel.limit
         return bool(limit) and len(self._channel) >= limit
-
-    def close(self) -> None:
-        """This process puts and gets no more; others may."""
-        self._closed = True
 
     def join_thread(self) -> None:
         """Nothing to wait for: what was put is delivered."""
@@ -89,12 +218,103 @@ class Queue:
     def cancel_join_thread(self) -> None:
         """Nothing to cancel."""
 
+    @staticmethod
+    def _on_queue_feeder_error(e: BaseException, obj: Any) -> None:
+        """What becomes of an object that cannot be pickled, in classes that override this; put() raises otherwise."""
+        import traceback
+
+        traceback.print_exception(e)
+
+
+class JoinableQueue(Queue):
+    """Like multiprocessing.JoinableQueue.
+
+    What was put is counted by the channel itself, and what is done beside it, so no death can leave one without the other.
+    """
+
+    def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
+        done = memory.new_block(8)
+        memoryview(done)[:] = bytes(done.size)
+        self._open_joinable(memory.channel(max(0, maxsize)), Condition(Lock(ctx=ctx), ctx=ctx), done)
+
+    def _open_joinable(self, channel: memory.Channel, all_done: Condition, done: memory.Block) -> None:
+        self._open(channel)
+        self._all_done, self._block = all_done, done
+        self._done = memoryview(done)[:8].cast("Q")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_joinable, (type(self), self._channel, self._all_done, self._block)
+
+    def _with_lock(self, action: Callable[[], None]) -> None:
+        # A process that was killed while it held the lock has either counted or not: nothing is half done.
+        while True:
+            try:
+                with self._all_done:
+                    return action()
+            except OwnerDied:
+                pass
+
+    def task_done(self) -> None:
+        """What one get() has given is dealt with.
+
+        Raises:
+            ValueError: called more often than something was put.
+        """
+        self._with_lock(self._count_done)
+
+    def _count_done(self) -> None:
+        if self._done[0] >= self._channel.tail:
+            raise ValueError("task_done() called too many times")
+        self._done[0] += 1
+        if self._done[0] == self._channel.tail:
+            self._all_done.notify_all()
+
+    def join(self) -> None:
+        """Wait until all that was put is dealt with."""
+        self._with_lock(self._await_all)
+
+    def _await_all(self) -> None:
+        while self._done[0] < self._channel.tail:
+            self._all_done.wait()
+
+
+class SimpleQueue(_ChannelQueue):
+    """Like multiprocessing.SimpleQueue; a put never waits."""
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._open(memory.channel())
+
+    def put(self, obj: Any) -> None:
+        """Put `obj` in.
+
+        Raises:
+            CannotEncode: `obj` cannot be pickled.
+            OSError: the queue is closed.
+        """
+        self._check_open(OSError)
+        self._put(obj, FOREVER)
+
+    def get(self) -> Any:
+        """Take the oldest object out, waiting for one.
+
+        Raises:
+            OSError: the queue is closed.
+        """
+        self._check_open(OSError)
+        return self._get(FOREVER)
+
 
 def _deadline(block: bool, timeout: float | None) -> int:
     return deadline_after(timeout) if block else 0
 
 
-def _open_queue(kind: type[Queue], channel: memory.Channel) -> Queue:
+def _open_queue(kind: Any, channel: memory.Channel) -> Any:
     queue = kind.__new__(kind)
     queue._open(channel)
+    return queue
+
+
+def _open_joinable(kind: type[JoinableQueue], *parts: Any) -> JoinableQueue:
+    queue = kind.__new__(kind)
+    queue._open_joinable(*parts)
     return queue
