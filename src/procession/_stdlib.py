@@ -6,29 +6,53 @@ Other libraries ask ``isinstance(p, multiprocessing.process.BaseProcess)`` or re
 
 from __future__ import annotations
 
+import itertools
 import pickle
+import sys
 from collections.abc import Callable
 from multiprocessing import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
+from multiprocessing import context as _context
 from multiprocessing import process as _process
+from multiprocessing.context import assert_spawning, get_spawning_popen, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 __all__ = [
     "AuthenticationError",
+    "BaseContext",
     "BaseProcess",
     "BufferTooShort",
+    "ForkingPickler",
     "ProcessError",
     "TimeoutError",
+    "add_reducer",
+    "assert_spawning",
+    "authkey",
+    "get_spawning_popen",
     "has_extra_reducers",
     "make_pickler",
+    "resource_tracker",
+    "run_exit_hooks",
+    "run_fork_hooks",
     "set_current_process",
+    "set_main_name",
+    "set_spawning_popen",
 ]
+
+BaseContext: Any = _context.BaseContext
 
 _reducers: dict[type, Callable[..., Any]] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 # What the standard library registers for itself (methods, partials, sockets once used) plain pickle does as well or
 # refuses loudly; only what others add (torch's tensors) must be asked first.
 _own_count = len(_reducers)
+# By type: the standard library's reducer, which would use its own means, and ours.
+_own_reducers: dict[type, tuple[Callable[..., Any] | None, Callable[..., Any]]] = {}
+
+
+def add_reducer(kind: type, reduce: Callable[..., Any]) -> None:
+    """How our picklers take `kind` apart if plain pickle refuses it, unless a program has registered another way."""
+    _own_reducers[kind] = _reducers.get(kind), reduce
 
 
 def has_extra_reducers() -> bool:
@@ -36,11 +60,53 @@ def has_extra_reducers() -> bool:
     return len(_reducers) != _own_count
 
 
-def make_pickler(file: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> ForkingPickler:
+def make_pickler(file: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> ForkingPickler:
     """A pickler that knows the reducers registered with ForkingPickler, at the protocol that has buffers."""
-    return ForkingPickler(file, 5, True, buffer_callback)
+    pickler: Any = ForkingPickler(file, 5, True, buffer_callback)
+    for kind, (stock, ours) in _own_reducers.items():
+        if pickler.dispatch_table.get(kind) is stock:
+            pickler.dispatch_table[kind] = ours
+    return pickler  # type: ignore[no-any-return]
 
 
-def set_current_process(process: BaseProcess) -> None:
-    """Tell the standard library which process this is: ``logging`` asks it for ``processName``."""
+def set_current_process(process: BaseProcess, parent: BaseProcess) -> None:
+    """Tell the standard library which process this is now, and that it has no children yet.
+
+    ``logging`` asks it for ``processName``, other libraries whether they are in a child.
+    """
     _process._current_process = process  # type: ignore[attr-defined]
+    _process._parent_process = parent  # type: ignore[attr-defined]
+    _process._children = set()  # type: ignore[attr-defined]
+    _process._process_counter = itertools.count(1)  # type: ignore[attr-defined]
+
+
+def set_main_name(name: str) -> None:
+    """The program's first process has another name now."""
+    _process.current_process().name = name
+
+
+def authkey() -> bytes:
+    """The program's key, made by the standard library when it was imported."""
+    return bytes(_process.current_process().authkey)
+
+
+def run_fork_hooks() -> None:
+    """In a forked child, once it is known which process this is: what stock objects of the parent have registered."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+
+
+def run_exit_hooks() -> None:
+    """What stock objects have left for the end of a process: a queue's thread, say, is waited for."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._exit_function()
+
+
+def resource_tracker() -> Any:
+    """The module of that name."""
+    from multiprocessing import resource_tracker
+
+    return resource_tracker

@@ -87,6 +87,17 @@ class Semaphore(_core.Semaphore):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()})>"
 
+    # The queue of concurrent.futures is the standard library's own, made with our semaphore; it looks into it.
+
+    @property
+    def _semlock(self) -> Semaphore:
+        return self
+
+    _is_zero = locked
+
+    def _get_value(self) -> int:
+        return self.get_value()
+
 
 class BoundedSemaphore(Semaphore):
     """Like multiprocessing.BoundedSemaphore: a release beyond the value it was made with is a ValueError, on every system."""

@@ -127,15 +127,16 @@ cdef class Semaphore:
         cdef uint64_t deadline = deadline_of(timeout) if block else 0
         cdef uint32_t pid = 0
         cdef psn_status status
-        while True:
-            with nogil:
-                status = psn_semaphore_acquire(&arena, self.semaphore, slice_of(deadline), &pid)
-            if status == PSN_OK:
-                return True
+        # A permit that is there is taken without giving the interpreter lock up.
+        status = psn_semaphore_acquire(&arena, self.semaphore, 0, &pid)
+        while status != PSN_OK:
             if status == PSN_OWNER_DIED:
                 raise failure(status, pid)
             if not resume(deadline):
                 return False
+            with nogil:
+                status = psn_semaphore_acquire(&arena, self.semaphore, slice_of(deadline), &pid)
+        return True
 
     def release(self) -> None:
         if psn_semaphore_release(&arena, self.semaphore) != PSN_OK:

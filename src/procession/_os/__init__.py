@@ -3,10 +3,20 @@
     open_sentinel(pid)          -> descriptor that becomes readable when the process has ended; -1 if it is gone
     collect(pid, sentinel)      -> exit code, None while it runs, UNKNOWN if somebody else has reaped it
     wait_readable(fds, timeout) -> those that are readable
-    start_interpreter(code, arguments, fds, executable) -> pid
+    interpreter_command(executable, code, arguments) -> the command that starts a fresh Python
+    start_program(command, fds) -> pid
     cpu_count()                 -> cores that this process may use
 
-A sentinel is opened by whoever starts the process, and closed by whoever opened it.
+    packet_pair()               -> two connected descriptors that carry packets
+    carries_packets(fd)         -> whether it is one of such two
+    packet_socket(fd)           -> socket object for one of them, without owning it
+    send_packet(end, parts, fds), receive_packet(end, room) -> (size, fds)
+    wait_for_hangup(fd, timeout) -> whether the other end is closed
+    memory_file()               -> descriptor of a file without a name
+    memory_write(fd, data, at), memory_read(fd, size, at) -> bytes, memory_view(fd, size) -> what is in it, without a copy
+    listen_nearby()             -> (socket, address); connect_nearby(address) -> socket; is_own_user(socket)
+
+A sentinel is opened by whoever starts the process, and closed by whoever opened it.  Descriptors are not inherited.
 """
 
 from __future__ import annotations
@@ -20,9 +30,48 @@ from procession._os.posix import (
     UNKNOWN,
     collect,
     cpu_count,
+    interpreter_command,
     open_sentinel,
-    start_interpreter,
+    start_program,
     wait_readable,
 )
+from procession._os.posix_packets import (
+    DESCRIPTORS_LIMIT,
+    carries_packets,
+    connect_nearby,
+    is_own_user,
+    listen_nearby,
+    memory_file,
+    memory_read,
+    memory_view,
+    memory_write,
+    packet_pair,
+    packet_socket,
+    receive_packet,
+    send_packet,
+    wait_for_hangup,
+)
 
-__all__ = ["UNKNOWN", "collect", "cpu_count", "open_sentinel", "start_interpreter", "wait_readable"]
+__all__ = [
+    "DESCRIPTORS_LIMIT",
+    "UNKNOWN",
+    "carries_packets",
+    "collect",
+    "connect_nearby",
+    "cpu_count",
+    "interpreter_command",
+    "is_own_user",
+    "listen_nearby",
+    "memory_file",
+    "memory_read",
+    "memory_view",
+    "memory_write",
+    "open_sentinel",
+    "packet_pair",
+    "packet_socket",
+    "receive_packet",
+    "send_packet",
+    "start_program",
+    "wait_for_hangup",
+    "wait_readable",
+]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["UNKNOWN", "collect", "cpu_count", "open_sentinel", "start_interpreter", "wait_readable"]
+__all__ = ["UNKNOWN", "collect", "cpu_count", "interpreter_command", "open_sentinel", "start_program", "wait_readable"]
 
 UNKNOWN = "unknown"  # the process has ended, and its exit code went to somebody else
 
@@ -37,19 +38,34 @@ def collect(pid: int, sentinel: int) -> int | str | None:
 
 
 def wait_readable(fds: Iterable[int], timeout: float | None) -> list[int]:
-    """Those of `fds` that are readable, after at most `timeout` seconds."""
+    """Those of `fds` that are readable, after at most `timeout` seconds (or 24 days).
+
+    Raises:
+        OSError: one of them is not open.
+    """
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    return [fd for fd, _ in poll.poll(None if timeout is None else max(0, timeout * 1000))]
+    found = poll.poll(None if timeout is None else min(max(0, timeout * 1000), 0x7FFFFFFF))
+    for fd, event in found:
+        if event & select.POLLNVAL:
+            raise OSError(errno.EBADF, f"descriptor {fd} is not open")
+    return [fd for fd, _ in found]
 
 
-def start_interpreter(code: str, arguments: Sequence[str], fds: Sequence[int], executable: str | bytes) -> int:
-    """Start a fresh Python that runs `code`, with this one's flags and only the descriptors `fds`; its pid."""
+def interpreter_command(executable: str | bytes, code: str, arguments: Sequence[str]) -> list[str | bytes]:
+    """The command that starts a fresh Python that runs `code`, with this one's flags."""
     import subprocess
 
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    process = subprocess.Popen([executable, *flags, "-c", code, *arguments], pass_fds=fds, close_fds=True)
+    return [executable, *flags, "-c", code, *arguments]
+
+
+def start_program(command: Sequence[str | bytes], fds: Sequence[int], *, executable: str | bytes | None = None) -> int:
+    """Start a program that inherits the standard streams and the descriptors `fds` only; its pid."""
+    import subprocess
+
+    process = subprocess.Popen(command, executable=executable, pass_fds=fds, close_fds=True)
     process.returncode = 0  # ours to wait for: subprocess must neither reap it nor warn about it
     return process.pid
 

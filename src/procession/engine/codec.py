@@ -32,6 +32,7 @@ from procession._core import (
     take_exported,
 )
 from procession._stdlib import has_extra_reducers, make_pickler
+from procession.engine import descriptors
 from procession.errors import CannotEncode
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_in_band",
+    "encode_with_blocks",
     "header_of",
     "is_plain",
     "short_head",
@@ -72,15 +74,16 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
     buffers: list[pickle.PickleBuffer] = []
     if exported:
         take_exported()  # what somebody pickled without sending it
+    before = descriptors.mark()
     try:
         if has_extra_reducers():
             data = _dump_with_reducers(value, buffers.append)
         else:
             data = _dumps(value, 5, buffer_callback=buffers.append)
         if main_by_value and b"__main__" in data:
-            data = _dump_by_value(value, buffers)
+            data = _dump_by_value(value, buffers, before)
     except Exception as error:
-        data = _dump_otherwise(value, buffers, error)
+        data = _dump_otherwise(value, buffers, error, before)
     if buffers or exported or len(header) > 255:
         return _frame(data, header, buffers, take_exported())
     return short_head(header) + data if header else data
@@ -93,47 +96,71 @@ def short_head(header: bytes) -> bytes:
 
 def encode_in_band(value: Any) -> bytes:
     """Turn `value` into bytes that any number of readers can decode; its buffers are part of them."""
+    before = descriptors.mark()
     try:
         return _dumps(value, 5)
     except Exception as error:
-        buffers: list[pickle.PickleBuffer] = []
         try:
-            import cloudpickle
-
-            data: bytes = cloudpickle.dumps(value, 5)
-            return data
+            return _dump_by_value(value, None, before)
         except Exception:
-            return _dump_otherwise(value, buffers, error)
+            return _dump_otherwise(value, None, error, before)
     finally:
         take_exported()
 
 
-def _dump_with_reducers(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+def encode_with_blocks(value: Any) -> tuple[bytes, list[Block]]:
+    """Turn `value` into one pickle, its buffers part of it, and the blocks that it mentions.
+
+    Raises:
+        CannotEncode: as encode() does.
+    """
+    if (plain := dump_plain(value)) is not None:
+        return plain, []
+    if exported:
+        take_exported()
+    before = descriptors.mark()
+    try:
+        data = _dump_with_reducers(value, None) if has_extra_reducers() else _dumps(value, 5)
+    except Exception as error:
+        data = _dump_otherwise(value, None, error, before)
+    return data, take_exported() if exported else []
+
+
+_Buffers = list[pickle.PickleBuffer] | None  # None: in band
+
+
+def _dump_with_reducers(value: Any, keep: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
     file = io.BytesIO()
     make_pickler(file, keep).dump(value)
     return file.getvalue()
 
 
-def _dump_by_value(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
+def _dump_by_value(value: Any, buffers: _Buffers, before: int) -> bytes:
     import cloudpickle
 
-    take_exported()
-    buffers.clear()
-    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+    _forget(buffers, before)
+    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=None if buffers is None else buffers.append)
     return data
 
 
-def _dump_otherwise(value: Any, buffers: list[pickle.PickleBuffer], complaint: Exception) -> bytes:
-    """Plain pickle has refused."""
+def _forget(buffers: _Buffers, before: int) -> None:
+    """What was pickled since `before` is not sent."""
     take_exported()
-    buffers.clear()
+    descriptors.take_back(before)
+    if buffers is not None:
+        buffers.clear()
+
+
+def _dump_otherwise(value: Any, buffers: _Buffers, complaint: Exception, before: int) -> bytes:
+    """Plain pickle has refused."""
+    _forget(buffers, before)
     try:
-        return _dump_with_reducers(value, buffers.append)
+        return _dump_with_reducers(value, None if buffers is None else buffers.append)
     except Exception:
         try:
-            return _dump_by_value(value, buffers)
+            return _dump_by_value(value, buffers, before)
         except Exception:
-            take_exported()
+            _forget(buffers, before)
             raise CannotEncode(
                 f"cannot pickle {type(value).__name__} {_short(value)}: {complaint}; "
                 "leave out what belongs to this process alone (locks of threads, open files, sockets, generators)"
@@ -210,7 +237,7 @@ def header_of(payload: Payload) -> bytes:
     return bytes(body[start : start + length])
 
 
-def decode(payload: Payload) -> Any:
+def decode(payload: Payload | memoryview) -> Any:
     """The value that was encoded.  Its large buffers are the blocks themselves, writable, and this process's alone."""
     if type(payload) is bytes and payload[0] == _PICKLE:
         return _loads(payload)
