@@ -59,6 +59,7 @@ void psn_mutex_unlock(struct psn_mutex *m);
 PSN_MUST_CHECK psn_status psn_bell_create(int *fd, uint64_t *name);
 void psn_bell_ring(uint64_t name); /* never blocks; a bell that is gone is silently skipped */
 void psn_bell_clear(int fd);
+void psn_bell_close(int fd);
 
 /* ---- processes ---- */
 uint64_t psn_process_started(uint32_t pid); /* start time in the system's own unit, 0 if unknown or gone */

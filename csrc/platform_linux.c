@@ -218,6 +218,8 @@ void psn_bell_clear(int fd) {
         continue;
 }
 
+void psn_bell_close(int fd) { close(fd); }
+
 /* ---- processes ---- */
 
 /* Signal handlers use the next two, so they call nothing that allocates or locks. */

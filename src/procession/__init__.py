@@ -8,49 +8,81 @@ Names and signatures are the standard library's; docs/compat.md lists what diffe
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
 from procession.context import default_context as _context
 from procession.errors import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
 from procession.process import active_children, current_process, parent_process
+from procession.util import SUBDEBUG, SUBWARNING  # noqa: F401
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from procession.context import Process
 
+Array = _context.Array
+Barrier = _context.Barrier
+BoundedSemaphore = _context.BoundedSemaphore
+Condition = _context.Condition
+Event = _context.Event
+JoinableQueue = _context.JoinableQueue
 Lock = _context.Lock
+Manager = _context.Manager
+Pipe = _context.Pipe
 Pool = _context.Pool
 Queue = _context.Queue
 RLock = _context.RLock
+RawArray = _context.RawArray
+RawValue = _context.RawValue
+Semaphore = _context.Semaphore
+SimpleQueue = _context.SimpleQueue
 Value = _context.Value
+allow_connection_pickling = _context.allow_connection_pickling
 cpu_count = _context.cpu_count
 freeze_support = _context.freeze_support
 get_all_start_methods = _context.get_all_start_methods
 get_context = _context.get_context
+get_logger = _context.get_logger
 get_start_method = _context.get_start_method
+log_to_stderr = _context.log_to_stderr
 set_executable = _context.set_executable
 set_forkserver_preload = _context.set_forkserver_preload
 set_start_method = _context.set_start_method
 Process = _context.Process  # type: ignore[misc]
 
 __all__ = [
+    "Array",
     "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
     "BufferTooShort",
+    "Condition",
+    "Event",
+    "JoinableQueue",
     "Lock",
+    "Manager",
+    "Pipe",
     "Pool",
     "Process",
     "ProcessError",
     "Queue",
     "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SimpleQueue",
     "TimeoutError",
     "Value",
     "active_children",
+    "allow_connection_pickling",
     "cpu_count",
     "current_process",
     "freeze_support",
     "get_all_start_methods",
     "get_context",
+    "get_logger",
     "get_start_method",
+    "log_to_stderr",
     "parent_process",
+    "reducer",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
@@ -61,7 +93,9 @@ if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
+    if name == "reducer":
+        return _context.reducer
     if name == "__version__":
         from importlib.metadata import version
 

@@ -32,6 +32,7 @@ __all__ = [
     "get_spawning_popen",
     "has_extra_reducers",
     "make_pickler",
+    "manager_token",
     "resource_tracker",
     "run_exit_hooks",
     "run_fork_hooks",
@@ -43,9 +44,11 @@ __all__ = [
 BaseContext: Any = _context.BaseContext
 
 _reducers: dict[type, Callable[..., Any]] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-# What the standard library registers for itself (methods, partials, sockets once used) plain pickle does as well or
-# refuses loudly; only what others add (torch's tensors) must be asked first.
-_own_count = len(_reducers)
+# What `reduction` itself registers (methods, partials, sockets) plain pickle does as well or refuses loudly.  What others
+# add must be asked first: torch for its tensors, and the standard library's own connections, which plain pickle would send
+# as the bare number of a descriptor.
+_known_count = -1
+_has_extra = False
 # By type: the standard library's reducer, which would use its own means, and ours.
 _own_reducers: dict[type, tuple[Callable[..., Any] | None, Callable[..., Any]]] = {}
 
@@ -57,7 +60,11 @@ def add_reducer(kind: type, reduce: Callable[..., Any]) -> None:
 
 def has_extra_reducers() -> bool:
     """Whether anybody has registered reducers with ForkingPickler."""
-    return len(_reducers) != _own_count
+    global _known_count, _has_extra
+    if len(_reducers) != _known_count:
+        _known_count = len(_reducers)
+        _has_extra = any(reduce.__module__ != ForkingPickler.__module__ for reduce in tuple(_reducers.values()))
+    return _has_extra
 
 
 def make_pickler(file: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> ForkingPickler:
@@ -110,3 +117,10 @@ def resource_tracker() -> Any:
     from multiprocessing import resource_tracker
 
     return resource_tracker
+
+
+def manager_token(typeid: str, address: Any, ident: str) -> Any:
+    """The name of a manager's object, as the standard library's clients read it."""
+    from multiprocessing.managers import Token
+
+    return Token(typeid, address, ident)

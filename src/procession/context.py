@@ -7,12 +7,22 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from procession import _os
+from procession import _os, _stdlib
 from procession import errors as _errors
-from procession.engine import launch
+from procession.engine import launch, program
 from procession.process import BaseProcess, active_children, current_process, parent_process
 
 __all__: list[str] = []
+
+ProcessError = _errors.ProcessError
+BufferTooShort = _errors.BufferTooShort
+TimeoutError = _errors.TimeoutError
+AuthenticationError = _errors.AuthenticationError
+
+# What pickles a process on its way to a child is the standard library's business too: its objects ask the same functions.
+get_spawning_popen = _stdlib.get_spawning_popen
+set_spawning_popen = _stdlib.set_spawning_popen
+assert_spawning = _stdlib.assert_spawning
 
 
 class Process(BaseProcess):
@@ -22,25 +32,33 @@ class Process(BaseProcess):
         return default_context.get_start_method() or "fork"
 
 
-class ForkProcess(BaseProcess):
+class _BoundProcess(BaseProcess):
+    """A process of a certain method, which is its own children's default, too."""
+
+    def _bootstrap(self) -> int:
+        default_context.inherit(self._start_method)
+        return super()._bootstrap()
+
+
+class ForkProcess(_BoundProcess):
     """A process started by fork."""
 
     _start_method = "fork"
 
 
-class SpawnProcess(BaseProcess):
+class SpawnProcess(_BoundProcess):
     """A process started in a fresh interpreter."""
 
     _start_method = "spawn"
 
 
-class ForkServerProcess(BaseProcess):
+class ForkServerProcess(_BoundProcess):
     """A process started by the fork server."""
 
     _start_method = "forkserver"
 
 
-class BaseContext:
+class BaseContext(_stdlib.BaseContext):  # type: ignore[misc]
     """What contexts share; see the functions of the same names in the package."""
 
     Process: ClassVar[type[BaseProcess]] = Process
@@ -69,17 +87,103 @@ class BaseContext:
 
         return RLock(ctx=self.get_context())
 
+    def Semaphore(self, value: int = 1) -> Any:
+        """A counter of permits."""
+        from procession.synchronize import Semaphore
+
+        return Semaphore(value, ctx=self.get_context())
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:
+        """A semaphore that refuses to have more permits than it was made with."""
+        from procession.synchronize import BoundedSemaphore
+
+        return BoundedSemaphore(value, ctx=self.get_context())
+
+    def Condition(self, lock: Any = None) -> Any:
+        """A place to wait until somebody says that something has changed."""
+        from procession.synchronize import Condition
+
+        return Condition(lock, ctx=self.get_context())
+
+    def Event(self) -> Any:
+        """A flag that can be waited for."""
+        from procession.synchronize import Event
+
+        return Event(ctx=self.get_context())
+
+    def Barrier(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> Any:
+        """A place where `parties` threads or processes wait until all of them are there."""
+        from procession.synchronize import Barrier
+
+        return Barrier(parties, action, timeout, ctx=self.get_context())
+
     def Queue(self, maxsize: int = 0) -> Any:
         """A queue that any process of the program can be given; what was put is there at once."""
         from procession.queues import Queue
 
         return Queue(maxsize, ctx=self.get_context())
 
+    def JoinableQueue(self, maxsize: int = 0) -> Any:
+        """A queue that can be waited for until all that was put has been dealt with."""
+        from procession.queues import JoinableQueue
+
+        return JoinableQueue(maxsize, ctx=self.get_context())
+
+    def SimpleQueue(self) -> Any:
+        """A queue without a limit and without timeouts."""
+        from procession.queues import SimpleQueue
+
+        return SimpleQueue(ctx=self.get_context())
+
+    def Pipe(self, duplex: bool = True) -> tuple[Any, Any]:
+        """Two connected ends; if not `duplex`, the first only receives and the second only sends."""
+        from procession.connection import Pipe
+
+        return Pipe(duplex)
+
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """A shared ctypes value, with a lock of its own unless `lock` is another lock or False."""
         from procession.sharedctypes import Value
 
         return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        """A shared ctypes array, with a lock of its own unless `lock` is another lock or False."""
+        from procession.sharedctypes import Array
+
+        return Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """A shared ctypes value without a lock."""
+        from procession.sharedctypes import RawValue
+
+        return RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """A shared ctypes array without a lock."""
+        from procession.sharedctypes import RawArray
+
+        return RawArray(typecode_or_type, size_or_initializer)
+
+    def Manager(self) -> Any:
+        """A server process for objects that any process can use; see `managers`."""
+        from procession.managers import SyncManager
+
+        manager = SyncManager(ctx=self.get_context())
+        manager.start()
+        return manager
+
+    def get_logger(self) -> Any:
+        """The logger of the package, ``multiprocessing``; it prints nothing unless told to."""
+        from procession.util import get_logger
+
+        return get_logger()
+
+    def log_to_stderr(self, level: int | str | None = None) -> Any:
+        """Have the logger print to stderr, from `level` on if that is given; gives the logger."""
+        from procession.util import log_to_stderr
+
+        return log_to_stderr(level)
 
     def Pool(
         self,
@@ -94,17 +198,29 @@ class BaseContext:
         return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
 
     def freeze_support(self) -> None:
-        """Nothing to do: a frozen program's children do not run its main part."""
+        """In a child of a frozen program: do the child's work, and do not come back.  Elsewhere nothing."""
+        if program.frozen_command() is not None:
+            from procession.worker import boot
 
-    def set_executable(self, executable: str | bytes | os.PathLike[str]) -> None:
+            boot.main_of_frozen()
+
+    def allow_connection_pickling(self) -> None:
+        """Nothing to do: connections and sockets can always be sent."""
+
+    @property
+    def reducer(self) -> Any:
+        """The module that holds the reducers, ``reduction``."""
+        from procession import reduction
+
+        return reduction
+
+    def set_executable(self, executable: str | bytes | os.PathLike[str] | None) -> None:
         """The interpreter that children are started with."""
-        launch.set_executable(executable)
+        program.set_executable(executable)
 
     def set_forkserver_preload(self, module_names: list[str]) -> None:
         """What the fork server imports before its first child; ``__main__`` stands for the main module."""
-        if not all(isinstance(name, str) for name in module_names):
-            raise TypeError("module_names must be a list of strings")
-        launch.preload(list(module_names))
+        launch.preload(module_names)
 
     def get_context(self, method: str | None = None) -> Any:
         """The context of a start method; without one, this context."""
@@ -154,6 +270,7 @@ class DefaultContext(BaseContext):
 
     def __init__(self) -> None:
         self._chosen: BaseContext | None = None
+        self._is_inherited = False
 
     def _actual(self) -> BaseContext:
         if self._chosen is None:
@@ -170,9 +287,15 @@ class DefaultContext(BaseContext):
         Raises:
             RuntimeError: it was chosen already.
         """
-        if self._chosen is not None and not force:
+        if self._chosen is not None and not force and not self._is_inherited:
             raise RuntimeError("context has already been set")
         self._chosen = None if method is None else self.get_context(method)
+        self._is_inherited = False
+
+    def inherit(self, method: str | None) -> None:
+        """In a child: the parent's method.  A main module that chooses one without a guard may choose once more."""
+        self._chosen = None if method is None else self.get_context(method)
+        self._is_inherited = True
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """The name of the method; None if `allow_none` and none was chosen or used yet."""
@@ -195,3 +318,4 @@ def _default_method() -> str:
 
 _contexts: dict[str, BaseContext] = {"fork": ForkContext(), "spawn": SpawnContext(), "forkserver": ForkServerContext()}
 default_context = DefaultContext()
+program.carry("method", lambda: default_context.get_start_method(allow_none=True), default_context.inherit)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from procession import _core, _stdlib
-from procession.engine import launch, lifetime
+from procession import _core, _os, _stdlib, util
+from procession.engine import children, launch, lifetime, program
 from procession.engine.clock import deadline_after
+from procession.worker import life
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
@@ -29,6 +28,10 @@ class AuthenticationString(bytes):
     """A key that is pickled only on its way to a child."""
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if _stdlib.get_spawning_popen() is None:
+            raise TypeError(
+                "Pickling an AuthenticationString object is disallowed for security reasons: send bytes(key) if you must"
+            )
         return AuthenticationString, (bytes(self),)
 
 
@@ -37,6 +40,7 @@ class BaseProcess(_stdlib.BaseProcess):
 
     _start_method: str | None = None
     _starts_quietly = False  # it does not print why it cannot begin
+    _is_deaf = False  # to Ctrl-C, until its target says otherwise
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class BaseProcess(_stdlib.BaseProcess):
         self._config: dict[str, Any] = dict(parent._config)
         self._parent_pid = os.getpid()
         self._parent_name = parent.name
-        self._child: launch.Child | None = None
+        self._child: children.Child | None = None
         self._closed = False
         self._target = target
         self._args = tuple(args)
@@ -94,7 +98,10 @@ class BaseProcess(_stdlib.BaseProcess):
             raise AssertionError("cannot start a process twice")
         self._check_mine("start")
         _reap()
-        self._child = launch.start(self._method(), self._bootstrap, quiet=self._starts_quietly)
+        launch.start(self._method(), self._bootstrap, started=self._own, quiet=self._starts_quietly, deaf=self._is_deaf)
+
+    def _own(self, child: children.Child) -> None:
+        self._child = child
         # What it was given must not live as long as the object does.
         del self._target, self._args, self._kwargs
         _children.add(self)
@@ -160,6 +167,8 @@ class BaseProcess(_stdlib.BaseProcess):
         if not isinstance(name, str):
             raise AssertionError("name must be a string")
         self._name = name
+        if isinstance(self, _MainProcess):
+            _stdlib.set_main_name(name)
 
     @property
     def daemon(self) -> bool:
@@ -238,43 +247,15 @@ class BaseProcess(_stdlib.BaseProcess):
         _dangling.clear()
         _dangling.add(self)
         _current = self
-        _stdlib.set_current_process(self)
+        _stdlib.set_current_process(self, _parent)
+        _stdlib.run_fork_hooks()
         if self.daemon:
             _core.die_with_parent(self._parent_pid)
-        try:
-            sys.stdin.close()
-            sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
-        except (AttributeError, OSError, ValueError):
-            pass
-        code = 1
-        try:
-            try:
-                self.run()
-                code = 0
-            finally:
-                lifetime.run_exit_callbacks()
-        except SystemExit as error:
-            code = _exit_code(error.code)
-        except BaseException:
-            import traceback
-
-            code = 1
-            sys.stderr.write(f"Process {self.name}:\n")
-            traceback.print_exc()
-        finally:
-            threading._shutdown()  # type: ignore[attr-defined]
+        life.close_input()
+        util.info("child process calling self.run()")
+        code = life.live(self.run, self.name)
+        util.info("process exiting with exitcode %d", code)
         return code
-
-
-def _exit_code(code: object) -> int:
-    if code is None:
-        return 0
-    if isinstance(code, int) and not isinstance(code, bool):
-        return code
-    if isinstance(code, bool):
-        return int(code)
-    sys.stderr.write(f"{code}\n")
-    return 1
 
 
 def _code_name(code: int) -> str:
@@ -310,14 +291,15 @@ class _ParentProcess(BaseProcess):
     @property
     def sentinel(self) -> int:
         """A descriptor that becomes readable when the process has ended."""
-        if self._watch < 0:
-            self._watch = os.pidfd_open(self._pid)
+        if self._watch < 0 and self.is_alive():
+            self._watch = _os.open_sentinel(self._pid)
+        if self._watch < 0:  # it has ended before anyone asked: the end of a pipe that nobody writes to
+            self._watch, other = os.pipe()
+            os.close(other)
         return self._watch
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended, or `timeout` seconds have passed."""
-        from procession import _os
-
         _os.wait_readable([self.sentinel], timeout)
 
 
@@ -330,7 +312,8 @@ class _MainProcess(BaseProcess):
         self._parent_pid = 0
         self._child = None
         self._closed = False
-        self._config = {"authkey": AuthenticationString(os.urandom(32))}
+        # Locks of the standard library that a child makes ask the process for the prefix of their names.
+        self._config = {"authkey": AuthenticationString(_stdlib.authkey()), "semprefix": "/mp"}
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -378,20 +361,27 @@ def _end(_: _Ending) -> None:
     """Daemonic children are ended, the others waited for."""
     daemons = [child for child in active_children() if child.daemon and child._child]
     for child in daemons:
+        util.info("calling terminate() for daemon %s", child.name)
         child.terminate()
     deadline = deadline_after(_TERMINATE_GRACE)
     for child in daemons:
         if child._child and child._child.wait(deadline) is None:
             child.kill()
     for child in active_children():
+        util.info("calling join() for process %s", child.name)
         child.join()
+    lifetime.at_exit(_ending, _end, priority=-10)
 
 
 def _forked(_: _Ending) -> None:
     _children.clear()
     lifetime.at_exit(_ending, _end, priority=-10)
-    lifetime.at_exit(_ending, lambda _: _core.process_leave(0), priority=-1000)
 
 
+def _take_authkey(key: bytes) -> None:
+    _current.authkey = key
+
+
+program.carry("authkey", lambda: bytes(_current.authkey), _take_authkey)
 lifetime.on_fork_in_child(_ending, _forked)
 _forked(_ending)

@@ -122,8 +122,7 @@ cdef class Bell:
         cdef int fd = self.descriptor
         self.descriptor = -1
         if fd >= 0:
-            import os
-            os.close(fd)
+            psn_bell_close(fd)
 
     def __dealloc__(self):
         if self.descriptor >= 0:

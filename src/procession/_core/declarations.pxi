@@ -36,6 +36,7 @@ cdef extern from "platform.h" nogil:
     psn_status psn_bell_create(int *fd, uint64_t *name)
     void psn_bell_ring(uint64_t name)
     void psn_bell_clear(int fd)
+    void psn_bell_close(int fd)
     uint64_t psn_process_started(uint32_t pid)
     bint psn_process_is_alive(uint32_t pid, uint64_t started)
     psn_status psn_die_with_parent(uint32_t parent)

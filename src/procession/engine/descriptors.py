@@ -118,7 +118,7 @@ class Placed:
 def DupFd(fd: int) -> Any:
     """What is pickled for the descriptor `fd`; its detach() gives one for the same on the other side."""
     if _local.lasting is not None:
-        return sharer.DupFd(fd, _local.lasting)
+        return sharer.DupFd(fd, lasting=_local.lasting)
     bundle: Any = _local.bundle or _stdlib.get_spawning_popen()
     if bundle is None:
         return sharer.DupFd(fd)

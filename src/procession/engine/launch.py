@@ -9,54 +9,64 @@ Whatever the method, the child is this process's own: its exit code is ours to c
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import signal
 import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from procession import _core, _os
-from procession.engine import codec, lifetime, memory
-from procession.engine.clock import FOREVER, deadline_after, seconds_until
+from procession.engine import codec, descriptors, lifetime, memory
+from procession.engine.children import Child
+from procession.engine.clock import deadline_after
+from procession.engine.program import command_line, frozen_command, main_facts, main_origin
 from procession.errors import StartFailed
 
 if TYPE_CHECKING:
     import socket
 
 __all__ = [
-    "IDENTITY",
+    "ANSWER",
     "METHODS",
+    "REQUEST",
     "Child",
     "end_process",
     "flush_streams",
+    "fork_server_pid",
+    "hear_interrupts",
     "main_facts",
     "main_origin",
     "preload",
     "set_booting",
-    "set_executable",
     "start",
     "stop_fork_server",
+    "warm_up",
 ]
 
 METHODS = ("fork", "spawn", "forkserver")
-_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-IDENTITY = struct.Struct("<q")  # of a request to the fork server, and of its answer: a pid, or minus errno
+# To the fork server: an identity, and how many descriptors come with this packet and those that follow.
+REQUEST = struct.Struct("<qq")
+ANSWER = struct.Struct("<q")  # a pid, or minus errno
 
-_executable: str | bytes = sys.executable
 _booting = False
 _preload: list[str] = ["__main__"]
-
-
-def set_executable(path: str | bytes | os.PathLike[str] | None) -> None:
-    """The interpreter that spawn and the fork server start."""
-    global _executable
-    _executable = os.fspath(path) if path is not None else ""
+_forking = threading.Lock()  # warnings are caught for the whole process
 
 
 def preload(modules: list[str]) -> None:
-    """What the fork server imports before its first child, if it has not started yet."""
+    """What the fork server imports before its first child, if it has not started yet.
+
+    Raises:
+        TypeError: these are no strings.
+    """
+    if not all(isinstance(name, str) for name in modules):
+        raise TypeError("module_names must be a list of strings")
     _preload[:] = modules
 
 
@@ -66,91 +76,26 @@ def set_booting(booting: bool) -> None:
     _booting = booting
 
 
-class Child:
-    """A process that this one has started.
-
-    Attributes:
-        pid: as the system knows it.
-        identity: of its slot in the arena.
-        sentinel: a descriptor that becomes readable when it has ended.
-        tasks: of a pool's worker: the channel that it takes from.
-        claim, head: of a pool's worker that has ended: what it had claimed, and how far the channel had been taken from
-            when it had; see scheduler.WorkerExited.
-    """
-
-    def __init__(self, pid: int, identity: int) -> None:
-        self.pid = pid
-        self.identity = identity
-        self.sentinel = _os.open_sentinel(pid)
-        self.tasks: memory.Channel | None = None
-        self.claim = (0, 0, 0, 0)
-        self.head = 0
-        self._exitcode: int | None = None
-        self._lock = threading.Lock()
-
-    def poll(self) -> int | None:
-        """The exit code if it has ended, negative for a signal; what it held is free by then."""
-        with self._lock:
-            if self._exitcode is None:
-                code = _os.collect(self.pid, self.sentinel)
-                if code is None:
-                    return None
-                said = _core.process_exitcode(self.identity)
-                if isinstance(code, str):  # somebody else has reaped it: what it said itself is all there is to know
-                    code = 255 if said is None else said
-                # The head first: what it claimed and did not take, others may be taking at this moment.
-                self.head = self.tasks.head if self.tasks is not None else 0
-                self.claim = _core.process_claim(self.identity)
-                _core.process_sweep(self.identity, said is None)
-                self._exitcode = code
-            return self._exitcode
-
-    def wait(self, deadline: int = FOREVER) -> int | None:
-        """The exit code, as soon as it has ended; None if it has not by `deadline`."""
-        code = self.poll()
-        while code is None:
-            left = seconds_until(deadline)
-            if self.sentinel >= 0:
-                _os.wait_readable([self.sentinel], left)
-            code = self.poll()
-            if left == 0:
-                break
-        return code
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal unless it has ended."""
-        with self._lock:
-            if self._exitcode is None:
-                try:
-                    os.kill(self.pid, number)
-                except ProcessLookupError:
-                    pass
-
-    def close(self) -> None:
-        """Give the sentinel back."""
-        if self.sentinel >= 0:
-            os.close(self.sentinel)
-            self.sentinel = -1
-
-    def __del__(self) -> None:
-        self.close()
-
-
 class Body(Protocol):
     """What a child does: called there without arguments; its result is the exit code.  Pickled for a fresh interpreter."""
 
     def __call__(self) -> int: ...
 
 
-def start(method: str, body: Body, *, quiet: bool = False) -> Child:
-    """Start a child that runs `body`; with `quiet` it does not print why it cannot begin.
+def start(
+    method: str, body: Body, *, started: Callable[[Child], object], quiet: bool = False, deaf: bool = False
+) -> None:
+    """Start a child that runs `body`, and call ``started(child)``: no interrupt comes between.
+
+    With `quiet` the child does not print why it cannot begin; with `deaf` it hears no SIGINT before it says so by
+    `hear_interrupts()`.
 
     Raises:
         RuntimeError: this interpreter is still importing the main module that starts the child.
         CannotEncode: `body` cannot be pickled.
         OutOfMemory: no process slot is left.
     """
-    if _booting:
+    if _booting or frozen_command() is not None:
         raise RuntimeError(
             "a child process was started while the main module was being imported in a child. "
             "Put the code that starts processes under\n\n"
@@ -158,29 +103,68 @@ def start(method: str, body: Body, *, quiet: bool = False) -> Child:
             "so that a child can import the module without running it."
         )
     memory.ensure()
-    if method == "fork":
-        return _start_forked(body)
+    with _Deaf() as hush:
+        if method == "fork":
+            child = _start_forked(body if deaf else functools.partial(_hear_and_run, hush, body))
+        else:
+            child = _start_apart(method, body, hush, quiet=quiet, deaf=deaf)
+        started(child)
+
+
+class _Deaf:
+    """As a context: this thread hears no SIGINT, and neither does a child that is started meanwhile.
+
+    So the starter knows of the child before it is interrupted.  One that hit a child in its hooks after the fork would be
+    lost, and one right after them would let it go on as its parent.
+    """
+
+    def __enter__(self) -> _Deaf:
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Meanwhile it does."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+def hear_interrupts() -> None:
+    """In a child that was started deaf: from now on SIGINT is heard, also one that came before."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: bool) -> Child:
     identity = _core.process_reserve()
     try:
-        facts = main_facts() | {"quiet": quiet}
-        payload = codec.encode(body, codec.encode_in_band(facts), main_by_value="main" not in facts)
-        _core.message_give(codec.as_message(payload), identity)
-        if method == "spawn":
-            return Child(_start_fresh("procession.worker.boot", identity, []), identity)
-        return Child(_fork_server.fork(identity), identity)
+        facts = main_facts() | {"quiet": quiet, "deaf": deaf}
+        header = codec.encode_in_band(facts)
+        with descriptors.Bundle(is_for_child=True) as bundle:
+            payload = codec.encode(body, header, main_by_value="main" not in facts)
+            _core.message_give(codec.as_message(payload), identity)
+            if method == "spawn":
+                return Child(_start_fresh("procession.worker.boot", identity, bundle.fds), identity)
+            return Child(_fork_server.fork(identity, bundle.fds, hush), identity)
     except BaseException:
         _core.process_sweep(identity, False)
         raise
 
 
-def _start_forked(body: Body) -> Child:
+def _start_forked(body: Callable[[], int]) -> Child:
     flush_streams()
-    with warnings.catch_warnings(record=True) as caught:
+    with _forking, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pid = os.fork()
         if pid == 0:
             caught.clear()
     if pid == 0:
+        atexit._clear()  # the parent's affairs
         end_process(body)
     child = Child(pid, memory.claim_fork_identity())
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
@@ -197,6 +181,11 @@ def _start_forked(body: Body) -> Child:
     return child
 
 
+def _hear_and_run(hush: _Deaf, body: Body) -> int:
+    hush.__exit__()
+    return body()
+
+
 def flush_streams() -> None:
     """Write out what was printed, so that a child does not print it again and an end does not lose it."""
     for stream in (sys.stdout, sys.stderr):
@@ -209,6 +198,7 @@ def flush_streams() -> None:
 def end_process(body: Callable[[], int]) -> NoReturn:
     """Run `body` as the rest of this process's life, which ends in order and leaves at once."""
     code = 1
+    lifetime.leave_by_hand()
     try:
         code = body()
     except SystemExit as error:
@@ -217,54 +207,19 @@ def end_process(body: Callable[[], int]) -> NoReturn:
         sys.excepthook(*sys.exc_info())
     finally:
         try:
-            flush_streams()
-            _core.process_leave(code & 0xFF)
+            atexit._run_exitfuncs()
+            lifetime.run_exit_callbacks()  # for what those have begun
         finally:
-            os._exit(code & 0xFF)
+            try:
+                flush_streams()
+                _core.process_leave(code & 0xFF)
+            finally:
+                os._exit(code & 0xFF)
 
 
 def _start_fresh(module: str, identity: int, fds: list[int]) -> int:
     arena = _core.arena_fd()
-    import_entry = f"sys.path.append({_PACKAGE_PARENT!r}); from {module} import main; sys.path.pop()"
-    code = f"import sys; {import_entry}; main(*sys.argv[1:])"
-    numbers = [str(arena), str(identity), *map(str, fds)]
-    return _os.start_interpreter(code, numbers, [arena, *fds], _executable)
-
-
-def main_facts() -> dict[str, Any]:
-    """What a fresh interpreter must know of this one before it can unpickle anything of the program's."""
-    facts: dict[str, Any] = {
-        "path": [entry if entry else os.getcwd() for entry in sys.path if isinstance(entry, str)],
-        "argv": [str(argument) for argument in getattr(sys, "argv", [])],
-        "folder": _current_folder(),
-        "parent": os.getpid(),
-    }
-    origin = main_origin()
-    if origin is not None:
-        facts["main"] = origin
-    return facts
-
-
-def main_origin() -> tuple[str, str] | None:
-    """Where another interpreter finds this program's main module; None if it was typed in, or came by ``-c`` or a pipe.
-
-    ("name", its module name) or ("path", its file).
-    """
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name != "__main__":
-        return "name", spec.name
-    path = getattr(main, "__file__", None)
-    if path is None or not os.path.exists(path):  # noqa: PTH110
-        return None
-    return "path", os.path.abspath(path)  # noqa: PTH100
-
-
-def _current_folder() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
+    return _os.start_program(command_line(module, [arena, identity, *fds]), [arena, *fds])
 
 
 class _ForkServer:
@@ -277,25 +232,37 @@ class _ForkServer:
         lifetime.on_fork_in_child(self, _ForkServer._forget)
         lifetime.at_exit(self, _ForkServer.stop, priority=-100)
 
-    def fork(self, identity: int) -> int:
-        """Have the child that `identity` was reserved for made; its pid."""
+    def fork(self, identity: int, fds: list[int], hush: _Deaf) -> int:
+        """Have the child that `identity` was reserved for made, with copies of these descriptors; its pid."""
         with self._lock:
-            for _ in range(2):
-                try:
-                    connection = self._connect()
-                    connection.send(IDENTITY.pack(identity))
-                    answer = connection.recv(IDENTITY.size)
-                except OSError:
-                    answer = b""
-                if len(answer) == IDENTITY.size:
-                    break
-                self._drop()  # the server has died: a new one
-            else:
-                raise StartFailed("the fork server ends as soon as it is started; see what it printed")
-        pid = int(IDENTITY.unpack(answer)[0])
+            try:
+                # If the first server has died, another.
+                answer = self._ask(identity, fds, hush) or self._ask(identity, fds, hush)
+            except BaseException:
+                self._abandon(identity)
+                raise
+        if not answer:
+            raise StartFailed("the fork server ends as soon as it is started; see what it printed")
+        pid = int(ANSWER.unpack(answer)[0])
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return pid
+
+    def _ask(self, identity: int, fds: list[int], hush: _Deaf) -> bytes | None:
+        connection = self._connect()
+        try:
+            for at in range(0, len(fds) or 1, _os.DESCRIPTORS_LIMIT):
+                part = fds[at : at + _os.DESCRIPTORS_LIMIT]
+                _os.send_packet(connection, [REQUEST.pack(identity, len(fds))], part)
+            with hush.lifted():  # it may hang in an import
+                _os.wait_readable([connection.fileno()], None)
+            answer = connection.recv(ANSWER.size)
+        except OSError:
+            answer = b""
+        if len(answer) == ANSWER.size:
+            return answer
+        self._drop()
+        return None
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
@@ -304,12 +271,34 @@ class _ForkServer:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             identity = _core.process_reserve()
             facts = {**main_facts(), "preload": list(_preload)}
-            _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(facts))), identity)
-            with theirs:
-                pid = _start_fresh("procession.worker.server", identity, [theirs.fileno()])
-            self._server = Child(pid, identity)
+            try:
+                _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(facts))), identity)
+                with theirs, _Deaf():
+                    pid = _start_fresh("procession.worker.server", identity, [theirs.fileno()])
+                    self._server = Child(pid, identity)
+            except BaseException:
+                ours.close()
+                if self._server is None:
+                    _core.process_sweep(identity, False)
+                raise
             self._socket = ours
         return self._socket
+
+    def _abandon(self, identity: int) -> None:
+        """Whoever has asked for this child was interrupted: there must be none, nor an answer for the next one to read."""
+        if self._server is not None and self._socket is not None:
+            self._server.send_signal(9)
+            self._server.wait()
+            try:
+                answer = self._socket.recv(ANSWER.size)
+            except OSError:
+                answer = b""
+            if len(answer) == ANSWER.size and (pid := ANSWER.unpack(answer)[0]) > 0:
+                child = Child(pid, identity)
+                child.send_signal(9)
+                child.wait()
+                child.close()
+        self._drop()
 
     def _drop(self) -> None:
         if self._socket is not None:
@@ -321,6 +310,18 @@ class _ForkServer:
                 self._server.wait()
             self._server.close()
             self._server = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's, None before it was needed."""
+        return None if self._server is None else self._server.pid
+
+    def ensure_running(self) -> None:
+        """Start the server unless it runs."""
+        with self._lock:
+            if self._server is not None and self._server.poll() is not None:
+                self._drop()
+            self._connect()
 
     def stop(self) -> None:
         """End the server; its children go on."""
@@ -336,7 +337,23 @@ class _ForkServer:
         self._server = None
 
 
+def _renew_lock(_: object) -> None:
+    global _forking
+    _forking = threading.Lock()
+
+
 _fork_server = _ForkServer()
+lifetime.on_fork_in_child(_fork_server, _renew_lock)
+
+
+def warm_up() -> None:
+    """Start the fork server unless it runs."""
+    _fork_server.ensure_running()
+
+
+def fork_server_pid() -> int | None:
+    """That of this process's fork server; None if it was not needed yet."""
+    return _fork_server.pid
 
 
 def stop_fork_server() -> None:

@@ -9,50 +9,95 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+from procession import _core
 from procession.engine import memory
 
-__all__ = ["at_exit", "on_fork_in_child", "run_exit_callbacks"]
+__all__ = ["at_exit", "fork_callbacks", "is_ending", "leave_by_hand", "on_fork_in_child", "run_exit_callbacks"]
 
-_fork_callbacks: list[tuple[weakref.ref[Any], Callable[[Any], None]]] = []
-_exit_callbacks: dict[int, tuple[int, weakref.ref[Any], Callable[[Any], None]]] = {}
+fork_callbacks: list[tuple[weakref.ref[Any], Callable[[Any], object]]] = []
+_exit_callbacks: dict[int, tuple[int, weakref.ref[Any], Callable[[Any], object]]] = {}
 _keys = itertools.count()
+_is_ending = False
 
 
-def on_fork_in_child(owner: Any, callback: Callable[[Any], None]) -> None:
+def on_fork_in_child(owner: Any, callback: Callable[[Any], object]) -> None:
     """Call ``callback(owner)`` in every forked child, before it runs anything else; in order of registration."""
-    _fork_callbacks.append((weakref.ref(owner), callback))
-    if len(_fork_callbacks) % 64 == 0:
-        _fork_callbacks[:] = [entry for entry in _fork_callbacks if entry[0]() is not None]
+    fork_callbacks.append((weakref.ref(owner), callback))
+    if len(fork_callbacks) % 64 == 0:
+        fork_callbacks[:] = [entry for entry in fork_callbacks if entry[0]() is not None]
 
 
-def at_exit(owner: Any, callback: Callable[[Any], None], *, priority: int = 0) -> None:
-    """Call ``callback(owner)`` when this process ends in order; higher priorities first, then the youngest first."""
+def at_exit(owner: Any, callback: Callable[[Any], object], *, priority: int = 0) -> None:
+    """Call ``callback(owner)`` when this process ends in order; higher priorities first, then the youngest first.
+
+    One that registers itself anew is called again if the end is run through again: for what others have begun meanwhile.
+    """
     key = next(_keys)
     _exit_callbacks[key] = (priority, weakref.ref(owner, lambda _: _exit_callbacks.pop(key, None)), callback)
 
 
 def run_exit_callbacks() -> None:
     """What an orderly end owes; an interpreter's exit calls it, and so does a child that leaves by ``os._exit``."""
+    global _is_ending
+    _is_ending = True
     for key, (_, reference, callback) in sorted(_exit_callbacks.items(), key=lambda item: (-item[1][0], -item[0])):
         owner = reference()
         if _exit_callbacks.pop(key, None) is not None and owner is not None:
             callback(owner)
 
 
+def is_ending() -> bool:
+    """Whether this process is on its way out."""
+    return _is_ending
+
+
+def leave_by_hand() -> None:
+    """The interpreter's exit is not to say that this process has ended in order: its code is not known by then."""
+    atexit.unregister(_leave)
+
+
+def _leave() -> None:
+    _core.process_leave(0)
+
+
+def _free_imports() -> None:
+    """In a forked child: what threads that are not here any more were importing can be imported again.
+
+    Python does as much for the lock of all imports, and not for those of single modules.
+    """
+    bootstrap = sys.modules.get("_frozen_importlib")
+    locks: dict[str, Callable[[], Any]] = getattr(bootstrap, "_module_locks", {})
+    me = threading.get_ident()
+    for name, reference in list(locks.items()):
+        lock = reference()
+        if lock is None or getattr(lock, "owner", me) == me:
+            continue
+        locks.pop(name, None)
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if lock.owner is not None and getattr(spec, "_initializing", False):
+            del sys.modules[name]  # half of it
+
+
 def _forked() -> None:
+    global _is_ending
+    _free_imports()
+    _is_ending = False
     _exit_callbacks.clear()  # the parent's affairs
-    callbacks, _fork_callbacks[:] = _fork_callbacks[:], []
+    callbacks, fork_callbacks[:] = fork_callbacks[:], []
     for reference, callback in callbacks:
         owner = reference()
         if owner is not None:
-            _fork_callbacks.append((reference, callback))
+            fork_callbacks.append((reference, callback))
             callback(owner)
 
 
 assert memory.__name__  # imported above: its hook is registered before this one
 os.register_at_fork(after_in_child=_forked)
+atexit.register(_leave)  # before the next one, so after it: the last word
 atexit.register(run_exit_callbacks)

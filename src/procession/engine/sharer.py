@@ -33,7 +33,7 @@ class DupFd:
 
     __slots__ = ("address", "key", "pid")
 
-    def __init__(self, fd: int, lasting: Lasting | None = None) -> None:
+    def __init__(self, fd: int, *, lasting: Lasting | None = None) -> None:
         self.key = os.urandom(_KEY_SIZE)
         self.pid = os.getpid()
         self.address = _sharer.keep(self.key, os.dup(fd), lasts=lasting is not None)

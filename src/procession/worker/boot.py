@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import sys
@@ -9,38 +10,68 @@ import types
 from typing import Any, NoReturn
 
 from procession import _core
-from procession.engine import codec, launch, memory
+from procession.engine import codec, descriptors, launch, memory, program
 
-__all__ = ["import_main", "main", "prepare", "run"]
+__all__ = ["import_main", "main", "main_of_frozen", "prepare", "run"]
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 
 
-def main(arena: str, identity: str) -> NoReturn:
+def main(arena: str, identity: str, *fds: str) -> NoReturn:
     """Entry of a spawned child; the arguments are numbers on its command line."""
     memory.attach(int(arena), int(identity))
-    run()
+    given = [int(fd) for fd in fds]
+    for fd in given:
+        os.set_inheritable(fd, False)
+    run(given)
 
 
-def run() -> NoReturn:
-    """Be the child that the boot message of this process's slot describes."""
+def main_of_frozen() -> NoReturn:
+    """Entry of a frozen program that was started to be a child; called by its own main part."""
+    command = program.frozen_command()
+    assert command is not None
+    module, *numbers = command
+    importlib.import_module(module).main(*numbers)
+    raise AssertionError("a child's entry does not return")
+
+
+def run(fds: list[int]) -> NoReturn:
+    """Be the child that the boot message of this process's slot describes, with the descriptors that it mentions."""
 
     def body() -> int:
         message = _core.message_of_boot()
         facts = codec.decode(codec.header_of(message))
+        if not facts["deaf"]:
+            launch.hear_interrupts()
         try:
             prepare(facts)
-            task = codec.decode(message)
-        except BaseException:
+            with descriptors.arriving(fds):
+                task = codec.decode(message)
+        except BaseException as error:
             if facts["quiet"]:
                 return 1
-            raise
+            raise error.with_traceback(_theirs(error.__traceback__)) from None
         del message
         return int(task())
 
     launch.end_process(body)
 
 
+def _theirs(frames: types.TracebackType | None) -> types.TracebackType | None:
+    """Without what is ours and the interpreter's own: the program's lines tell where it went wrong."""
+    kept: list[types.TracebackType] = []
+    while frames is not None:
+        where = frames.tb_frame.f_code.co_filename
+        if not where.startswith((_OURS, "<frozen ")):
+            kept.append(frames)
+        frames = frames.tb_next
+    for frame, following in zip(kept, [*kept[1:], None], strict=True):
+        frame.tb_next = following
+    return kept[0] if kept else None
+
+
 def prepare(facts: dict[str, Any]) -> None:
-    """Take over the parent's paths, arguments and main module."""
+    """Take over the parent's paths, arguments, main module, and what else `program.carry` has been told of."""
     sys.path[:] = facts["path"]
     sys.argv[:] = facts["argv"]
     if facts["folder"] is not None:
@@ -48,12 +79,15 @@ def prepare(facts: dict[str, Any]) -> None:
             os.chdir(facts["folder"])
         except OSError:
             pass  # removed since; what needs it will say so
+    program.take_over(facts["carried"])
     if "main" in facts:
         import_main(*facts["main"])
 
 
 def import_main(kind: str, where: str) -> None:
     """Import the parent's main module under the name ``__mp_main__``, so that it does not run its main part."""
+    if kind == "frozen":
+        return  # it is the program, and has come as far as its freeze_support()
     current = sys.modules["__main__"]
     if getattr(current, "__mp_origin__", None) == (kind, where):
         return  # the fork server has done so

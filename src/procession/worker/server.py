@@ -1,21 +1,23 @@
 """The fork server: a single-threaded interpreter that has imported what children need, and forks one at each request.
 
 A child is a *sibling* of the server, so a child of the process that asked: that one waits for it and is its parent.  The
-server ends when the socket closes or that process ends, whatever comes first.
+server is deaf to Ctrl-C, and so are its children until they know what they are.  It ends when the socket closes or that
+process ends, whatever comes first.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import importlib
-import signal
+import os
 import socket
 import sys
 from typing import Any, NoReturn
 
-from procession import _core
-from procession.engine import codec, launch, memory
-from procession.engine.launch import IDENTITY
+from procession import _core, _os
+from procession.engine import codec, launch, memory, program
+from procession.engine.launch import ANSWER, REQUEST
 from procession.worker import boot, loop
 
 __all__ = ["main"]
@@ -38,14 +40,12 @@ def _serve(requests: socket.socket) -> int:
     message = _core.message_of_boot()
     facts = codec.decode(codec.header_of(message))
     del message
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _core.die_with_parent(facts["parent"])
     _preload(facts)
     while True:
-        request = requests.recv(IDENTITY.size)
-        if len(request) < IDENTITY.size:
+        identity, fds = _next_request(requests)
+        if not identity:
             return 0
-        (identity,) = IDENTITY.unpack(request)
         memory.fork_as(identity)
         try:
             pid = _core.fork_sibling()
@@ -53,9 +53,25 @@ def _serve(requests: socket.socket) -> int:
             pid = -(error.errno or errno.EAGAIN)
         if pid == 0:
             requests.close()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            boot.run()
-        requests.send(IDENTITY.pack(pid))
+            atexit._clear()  # the server's affairs
+            boot.run(fds)
+        for fd in fds:
+            os.close(fd)
+        requests.send(ANSWER.pack(pid))
+
+
+def _next_request(requests: socket.socket) -> tuple[int, list[int]]:
+    """The identity of the child that is wanted and the descriptors for it; 0 if nobody asks any more."""
+    fds: list[int] = []
+    request = bytearray(REQUEST.size)
+    while True:
+        size, part = _os.receive_packet(requests, request)
+        fds += part
+        if size < REQUEST.size:
+            return 0, fds
+        identity, count = REQUEST.unpack(request)
+        if len(fds) >= count:
+            return identity, fds
 
 
 def _preload(facts: dict[str, Any]) -> None:
@@ -63,6 +79,7 @@ def _preload(facts: dict[str, Any]) -> None:
     path = list(sys.path)
     sys.path[:] = facts["path"]
     sys.argv[:] = facts["argv"]
+    program.take_over(facts["carried"])
     for name in facts["preload"]:
         try:
             if name != "__main__":
