@@ -1,4 +1,4 @@
-"""The commands of contributors: nox -s check, test, core, bench.  Continuous integration (.ci/run) calls the same."""
+"""The commands of contributors: nox -s check, test, compat, core, bench.  Continuous integration (.ci/run) calls the same."""
 
 import nox
 
@@ -23,6 +23,13 @@ def test(session: nox.Session) -> None:
     """All tests, or those that are named, against the installed package."""
     session.install(".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def compat(session: nox.Session) -> None:
+    """Names, signatures, and CPython's own tests of multiprocessing under every start method."""
+    session.install(".[test]")
+    session.run("python", "-m", "pytest", "tests/compat", *session.posargs, env={"PROCESSION_METHODS": "all"})
 
 
 @nox.session

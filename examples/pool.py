@@ -1,4 +1,4 @@
-"""A function on every item, on all cores."""
+"""A function on every item, in four processes; Pool() takes as many as there are cores."""
 
 from procession import Pool
 
@@ -8,7 +8,7 @@ def square(number):
 
 
 if __name__ == "__main__":
-    with Pool() as pool:
+    with Pool(4) as pool:
         print(pool.map(square, range(10)))
         print(pool.map(lambda number: number + 0.5, range(3)))
         print(pool.apply(pow, (2, 10)))

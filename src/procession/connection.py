@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["Connection", "Pipe", "wait"]
+    from procession.listener import Client, Listener
+
+__all__ = ["Client", "Connection", "Listener", "Pipe", "wait"]
+
+_LISTENERS = "procession.listener"  # programs find its names here; it is imported by who uses one
 
 _LENGTH = struct.Struct("!i")
 _LONG_LENGTH = struct.Struct("!Q")  # after a length of -1
@@ -248,9 +252,11 @@ class PacketConnection(Connection):
     def close(self) -> None:
         """Close the descriptor; may be called again."""
         end, self._packets = self._packets, None
-        if end is not None:
+        if end is None:
+            super().close()
+        else:
+            self._handle = None
             end.close()
-        super().close()
 
     def _end(self, handle: int) -> packets.End:
         self._packets = packets.End(handle)
@@ -312,3 +318,14 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
 def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """Those of the connections, sockets, sentinels and queues that are ready, in their order, within `timeout` seconds."""
     return waiting.wait_any(object_list, timeout)
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # what the import system asks for
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    try:
+        return getattr(importlib.import_module(_LISTENERS), name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -1,4 +1,4 @@
-"""Pool: the standard library's ``multiprocessing.pool`` on the engine.
+"""Pool and ThreadPool: the standard library's ``multiprocessing.pool`` on the engine.
 
 Better on purpose: a worker that dies fails only the task that it ran, and is replaced; imap() reads its input no further ahead
 than its reader's pace asks for; lambdas and functions typed in by hand work.
@@ -7,22 +7,40 @@ than its reader's pace asks for; lambdas and functions typed in by hand work.
 from __future__ import annotations
 
 import functools
+import sys
+import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from procession import _os
 from procession.engine import launch, wire
 from procession.engine.clock import FOREVER, deadline_after
+from procession.engine.functions import FunctionTable, LocalFunction, SentFunction
 from procession.engine.tickets import CallTicket, Failure, MapTicket, OrderedStream, UnorderedStream
-from procession.engine.wire import MaybeEncodingError, RemoteTraceback, RunnerSpec
+from procession.engine.wire import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, RunnerSpec, rebuild_exc
 from procession.engine.workers import Workers
 from procession.errors import TimeoutError
 from procession.worker import loop
 
-__all__ = ["AsyncResult", "MaybeEncodingError", "Pool", "RemoteTraceback"]
+__all__ = [
+    "ApplyResult",
+    "AsyncResult",
+    "ExceptionWithTraceback",
+    "IMapIterator",
+    "IMapUnorderedIterator",
+    "MapResult",
+    "MaybeEncodingError",
+    "Pool",
+    "RemoteTraceback",
+    "ThreadPool",
+    "rebuild_exc",
+]
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
+
+
+_Results = TypeVar("_Results", bound="IMapIterator")
 
 
 class _Automatic(int):
@@ -35,10 +53,11 @@ class _Automatic(int):
 _AUTOMATIC = _Automatic(1)
 
 
-class _Waitable:
-    """What AsyncResult and MapResult share."""
+class AsyncResult:
+    """What apply_async(), map_async() and starmap_async() return: something to wait for, and to ask."""
 
     __slots__ = ()
+    __class_getitem__: ClassVar[Any] = classmethod(types.GenericAlias)
 
     _workers: Workers
     done: bool
@@ -80,7 +99,7 @@ class _Waitable:
         raise self._value
 
 
-class AsyncResult(CallTicket, _Waitable):
+class ApplyResult(CallTicket, AsyncResult):
     """The result of apply_async()."""
 
     __slots__ = ("_workers",)
@@ -95,10 +114,7 @@ class AsyncResult(CallTicket, _Waitable):
         CallTicket.__init__(self, callback, error_callback)
 
 
-ApplyResult = AsyncResult
-
-
-class MapResult(MapTicket, _Waitable):
+class MapResult(MapTicket, AsyncResult):
     """The result of map_async() and starmap_async()."""
 
     __slots__ = ("_workers",)
@@ -170,6 +186,10 @@ class IMapIterator:
             self._feed.stop()  # nobody reads any more
 
 
+class IMapUnorderedIterator(IMapIterator):
+    """The results of imap_unordered(), as they come."""
+
+
 class Pool:
     """Like multiprocessing.Pool.
 
@@ -193,24 +213,22 @@ class Pool:
             from procession import get_context
 
             context = get_context()
-        if processes is None:
-            processes = _os.cpu_count()
-        if processes < 1:
-            raise ValueError(f"Number of processes must be at least 1, got {processes}")
-        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
-            raise ValueError(f"maxtasksperchild must be a positive int or None, got {maxtasksperchild!r}")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        self._processes = processes
+        self._processes = _checked_size(processes, maxtasksperchild, initializer)
+        by_value = context.get_start_method() != "fork" and launch.main_origin() is None
         self._workers = Workers(
-            processes,
-            functools.partial(_start_worker, context),
+            self._processes,
+            functools.partial(_start_worker, functools.partial(self.Process, context)),
+            functions=FunctionTable(functools.partial(SentFunction, main_by_value=by_value)),
             initializer=initializer,
             initargs=tuple(initargs),
             task_limit=maxtasksperchild or 0,
-            main_by_value=context.get_start_method() != "fork" and launch.main_origin() is None,
         )
         self._state = RUN
+
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
+        """A worker that is not started yet; subclasses may make their own kind."""
+        return ctx.Process(*args, **kwds)
 
     # ---- one call ----
 
@@ -227,7 +245,7 @@ class Pool:
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
         """``func(*args, **kwds)`` in a worker; returns at once."""
-        result = AsyncResult(self._workers, callback, error_callback)
+        result = ApplyResult(self._workers, callback, error_callback)
         self._workers.submit(result, func, args if type(args) is tuple else tuple(args), kwds)
         return result
 
@@ -300,7 +318,8 @@ class Pool:
         buffersize: int | None = None,
     ) -> IMapIterator:
         """A lazy map(): results in order, while the input is read `buffersize` items ahead (by default a few)."""
-        return self._imap(func, iterable, chunksize, OrderedStream(), buffersize)
+        stream = OrderedStream()
+        return self._imap(IMapIterator(self._workers, stream), stream, func, iterable, chunksize, buffersize)
 
     def imap_unordered(
         self,
@@ -309,25 +328,26 @@ class Pool:
         chunksize: int = _AUTOMATIC,
         *,
         buffersize: int | None = None,
-    ) -> IMapIterator:
+    ) -> IMapUnorderedIterator:
         """A lazy map(): results as they come."""
-        return self._imap(func, iterable, chunksize, UnorderedStream(), buffersize)
+        stream = UnorderedStream()
+        return self._imap(IMapUnorderedIterator(self._workers, stream), stream, func, iterable, chunksize, buffersize)
 
     def _imap(
         self,
+        iterator: _Results,
+        stream: UnorderedStream,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int,
-        stream: UnorderedStream,
         buffersize: int | None,
-    ) -> IMapIterator:
+    ) -> _Results:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be at least 1, got {buffersize}")
         chunk = None if chunksize is _AUTOMATIC else chunksize
-        iterator = IMapIterator(self._workers, stream)
         iterator._feed = self._workers.stream(stream, func, wire.ITEM, iterable, chunk, buffersize)
         return iterator
 
@@ -340,6 +360,9 @@ class Pool:
     @property
     def _pool(self) -> list[Any]:
         return self._workers.processes
+
+    def _repopulate_pool(self) -> None:
+        self._workers.look_at_workers()
 
     def close(self) -> None:
         """Take no more work; the workers end when all is done."""
@@ -368,7 +391,8 @@ class Pool:
         self.terminate()
 
     def __del__(self) -> None:
-        if self._state == RUN and not self._workers.is_over:
+        # What is left at the end of the interpreter has been seen to, and belongs to the parent in a forked child.
+        if self._state == RUN and not self._workers.is_foreign and not sys.is_finalizing():
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._workers.terminate()
 
@@ -379,9 +403,52 @@ class Pool:
         return f"<{type(self).__module__}.{type(self).__qualname__} state={self._state} pool_size={len(self._pool)}>"
 
 
-def _start_worker(context: Any, spec: RunnerSpec, quiet: bool) -> Any:
-    process = context.Process(target=loop.main, args=(spec,), daemon=True)
+class ThreadPool(Pool):
+    """Like multiprocessing.pool.ThreadPool: a Pool whose workers are threads of this process, so that nothing is pickled.
+
+    terminate() ends no call that runs, and join() after it waits no longer than a moment for one.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        from procession.worker import threads
+
+        self._state = INIT
+        self._processes = _checked_size(processes, None, initializer)
+        self._workers = Workers(
+            self._processes,
+            threads.start,
+            functions=FunctionTable(LocalFunction),
+            channel=threads.ThreadChannel,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            can_kill=False,
+        )
+        self._state = RUN
+
+
+def _checked_size(processes: int | None, task_limit: object, initializer: object) -> int:
+    """The number of workers; the arguments that pools have in common are checked."""
+    if processes is None:
+        processes = _os.cpu_count()
+    if processes < 1:
+        raise ValueError(f"Number of processes must be at least 1, got {processes}")
+    if task_limit is not None and (not isinstance(task_limit, int) or task_limit <= 0):
+        raise ValueError(f"maxtasksperchild must be a positive int or None, got {task_limit!r}")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    return processes
+
+
+def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> Any:
+    process = make(target=loop.main, args=(spec,))
+    process.daemon = True
     process.name = process.name.replace("Process", "PoolWorker")
     process._starts_quietly = quiet
+    process._is_deaf = True
     process.start()
     return process

@@ -53,7 +53,11 @@ class _ChannelQueue:
         return decode(payload)
 
     def empty(self) -> bool:
-        """Whether nothing is in it at this moment."""
+        """Whether nothing is in it at this moment.
+
+        Raises:
+            OSError: the queue is closed.
+        """
         self._check_open(OSError)
         return not len(self._channel)
 
@@ -204,6 +208,16 @@ class Queue(_ChannelQueue):
     def qsize(self) -> int:
         """Objects in the queue, exactly, at this moment."""
         return len(self._channel)
+
+    def empty(self) -> bool:
+        """Whether nothing is in it at this moment.
+
+        Raises:
+            OSError: the queue is closed, and was used before.
+        """
+        if self._closed and self._channel.tail:
+            self._check_open(OSError)
+        return not len(self._channel)
 
     def full(self) -> bool:
         """Whether a put would wait at this moment."""

@@ -96,8 +96,12 @@ def test_a_closed_queue_says_so():
     for use in (joinable.get, lambda: joinable.put(1)):
         with pytest.raises(ValueError, match="is closed"):
             use()
+    assert joinable.empty()
+    used = procession.Queue()
+    used.put(1)
+    used.close()
     with pytest.raises(OSError, match="is closed"):
-        joinable.empty()
+        used.empty()
 
 
 # ---- a hook for what cannot be pickled ----

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from procession.engine.scheduler import (
+    LEAST_NS,
     NOT_RUNNING,
     TARGET_NS,
     Batch,
@@ -266,9 +267,17 @@ def test_long_tasks_travel_alone():
 @pytest.mark.parametrize("remaining", [1, 2, 7, 100, 10_000])
 def test_batches_shrink_with_what_is_left(remaining):
     estimate = Estimate()
-    estimate.learn(1_000_000, 1_000_000)
+    estimate.learn(1_000_000, 60_000 * 1_000_000)
     size = estimate.batch_size(4, remaining)
     assert 1 <= size <= max(1, remaining // 8)
+
+
+@pytest.mark.parametrize("remaining", [1, 2, 7, 100, 10_000])
+def test_batches_need_not_shrink_below_what_is_not_worth_handing_over(remaining):
+    estimate = Estimate()
+    estimate.learn(1_000_000, 1_000 * 1_000_000)
+    size = estimate.batch_size(4, remaining)
+    assert size == max(min(remaining, LEAST_NS // 1000), min(remaining // 8, 1000))
 
 
 @pytest.mark.parametrize("count", [0, -1])

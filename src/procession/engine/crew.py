@@ -1,4 +1,4 @@
-"""The worker processes of a pool: starting them, seeing which have ended, ending them all."""
+"""The workers of a pool, processes or threads: starting them, seeing which have ended, ending them all."""
 
 from __future__ import annotations
 
@@ -7,19 +7,41 @@ from typing import Any, NamedTuple, Protocol
 
 from procession import _core, _os
 from procession.engine import wire
-from procession.engine.clock import deadline_after
-from procession.engine.launch import Child
+from procession.engine.clock import FOREVER, deadline_after
 
-__all__ = ["Crew", "Exit"]
+__all__ = ["Crew", "Exit", "Member"]
 
 _SIGTERM, _SIGKILL = 15, 9
+
+
+class Member(Protocol):
+    """A worker, as the crew sees it: a launch.Child, or a thread that looks like one.
+
+    Attributes:
+        pid: 0 for a thread.
+        sentinel: -1 if there is nothing to wait for; then it is polled.
+    """
+
+    pid: int
+    identity: int
+    sentinel: int
+    tasks: Any
+
+    @property
+    def claim(self) -> tuple[int, int, int, int]: ...
+    @property
+    def head(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+    def wait(self, deadline: int = FOREVER) -> int | None: ...
+    def send_signal(self, number: int) -> None: ...
 
 
 class _Handle(Protocol):
     """A worker's process, as the door that starts it makes it."""
 
     @property
-    def _child(self) -> Child | None: ...
+    def _child(self) -> Member | None: ...
 
 
 class Exit(NamedTuple):
@@ -36,13 +58,13 @@ class Crew:
     """The workers that are there.
 
     Args:
-        start: starts a process that runs ``worker.loop.main(spec)``; with True it is not to print why it cannot begin.
+        start: starts a worker that runs ``worker.loop.main(spec)``; with True it is not to print why it cannot begin.
     """
 
     def __init__(self, start: Callable[[wire.RunnerSpec, bool], _Handle], spec: wire.RunnerSpec) -> None:
         self._start = start
         self._spec = spec
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, Member] = {}
         self._has_started = False
         self.handles: dict[int, Any] = {}
 
@@ -63,10 +85,16 @@ class Crew:
 
     def ended(self) -> list[int]:
         """Workers that have ended and were not collected yet; what they have sent can still be read."""
-        sentinels = {child.sentinel: identity for identity, child in self._children.items()}
-        gone = [identity for sentinel, identity in sentinels.items() if sentinel < 0]
-        watched = [sentinel for sentinel in sentinels if sentinel >= 0]
-        return gone + [sentinels[sentinel] for sentinel in _os.wait_readable(watched, 0)]
+        sentinels: dict[int, int] = {}
+        gone: list[int] = []
+        for identity, child in self._children.items():
+            if child.sentinel >= 0:
+                sentinels[child.sentinel] = identity
+            elif child.poll() is not None:
+                gone.append(identity)
+        if not sentinels:
+            return gone
+        return gone + [sentinels[sentinel] for sentinel in _os.wait_readable(list(sentinels), 0)]
 
     def collect(self, identity: int) -> Exit | None:
         """How a worker ended; it is in the crew no more.  What it held is free from then on."""
@@ -89,7 +117,8 @@ class Crew:
         deadline = deadline_after(grace)
         for identity, child in tuple(self._children.items()):
             if child.wait(deadline) is None:
-                _core.kill_descendants(child.pid)
+                if child.pid:
+                    _core.kill_descendants(child.pid)
                 child.send_signal(_SIGKILL)
                 child.wait()
             self._children.pop(identity, None)

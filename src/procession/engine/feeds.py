@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
-from procession.engine.functions import SentFunction
+from procession.engine.functions import LocalFunction
 from procession.engine.scheduler import Batch, Lane
 from procession.engine.tickets import UnorderedStream
 
@@ -37,7 +37,7 @@ class Feed:
     """The part of an input that has not been sent yet.
 
     Args:
-        chunk: items in a batch; None adapts.
+        chunk: items in a batch, which are sent together or not at all; None adapts.
         length: items in all, if known; no more are read.
         buffersize: items that may be sent and not yet read; None adapts to the reader.
     """
@@ -46,7 +46,7 @@ class Feed:
         self,
         engine: _Engine,
         ticket: Any,
-        function: SentFunction,
+        function: LocalFunction,
         mode: int,
         items: Iterable[Any],
         *,
@@ -61,7 +61,7 @@ class Feed:
         self._ticket = ticket
         self._function = function
         self._mode = mode
-        self._chunk = chunk
+        self._chunk = chunk if chunk is None or buffersize is None else min(chunk, buffersize)
         self._length = length
         self._buffersize = buffersize
         self._iterator: Iterator[Any] = iter(items) if length is None else islice(items, length)
@@ -100,8 +100,13 @@ class Feed:
         waiting = self._read_ahead
         while waiting and not self.ended and self.lane.batches < _BATCHES_PER_WORKER * self._engine.size:
             size = self._batch_size()
-            if len(waiting) < size and self.lane.batches >= self._engine.size and not self._has_ended:
-                return
+            if len(waiting) < size:
+                if not self._has_ended:
+                    if self._chunk is not None or self.lane.batches >= self._engine.size:
+                        return
+                elif self._chunk is not None and self._has_ended[0] is not None:
+                    waiting.clear()
+                    break
             self._send([waiting.popleft() for _ in range(min(size, len(waiting)))])
         if self._has_ended and not waiting and not self.ended:
             self._end(self._has_ended[0])
@@ -117,17 +122,23 @@ class Feed:
 
     def _read(self) -> None:
         """The life of the input's own thread."""
+        waiting, workers, lane = self._read_ahead, self._engine.size, self.lane
+        may_split = self._chunk is None
         while not self.ended:
             self._room.clear()
-            if self._window() - len(self._read_ahead) <= 0:
+            room = self._window() - len(waiting)
+            if room <= 0:
                 self._room.wait(1.0)
                 continue
+            size = self._batch_size()
             try:
-                self._read_ahead.append(next(self._iterator))
+                for _ in range(min(room, max(1, size - len(waiting)))):
+                    waiting.append(next(self._iterator))
+                    if may_split and lane.batches < workers:
+                        break
             except BaseException as error:
                 self._has_ended.append(None if isinstance(error, StopIteration) else error)
-            waiting = len(self._read_ahead)
-            if self._has_ended or self.lane.batches < self._engine.size or waiting >= self._batch_size():
+            if self._has_ended or len(waiting) >= size or (may_split and lane.batches < workers):
                 self._engine.advance(self)
             if self._has_ended:
                 return
@@ -174,8 +185,10 @@ class Feed:
         start, self.sent = self.sent, self.sent + len(items)
         try:
             self._engine.queue(Batch(self._ticket, self._function, start, items, self._mode, self.lane))
-        except Exception as error:
+        except BaseException as error:
             self._engine.deliver(self._ticket, start, [None] * len(items), dict.fromkeys(range(len(items)), error))
+            if not isinstance(error, Exception):
+                raise
 
     def _end(self, error: BaseException | None) -> None:
         self.ended = True

@@ -1,49 +1,78 @@
-"""Functions travel once: each lies in the arena as long as the pool may need it, and tasks carry its handle."""
+"""Functions travel once: each lies in the arena as long as the pool may need it, and tasks carry its handle.
+
+Workers that are threads get the function itself, and their tasks as they are.
+"""
 
 from __future__ import annotations
 
 import types
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from procession.engine import codec, memory, wire
+from procession.engine import codec, descriptors, memory, wire
 from procession.engine.scheduler import Estimate
 
-__all__ = ["FunctionTable", "SentFunction", "describe_task"]
+__all__ = ["FunctionTable", "LocalFunction", "SentFunction", "describe_task"]
 
 _KEPT = 64
 # Functions that pickle by reference and cannot change under their name; all others are encoded for each call.
 _STABLE = (types.FunctionType, types.BuiltinFunctionType, type)
 
 
-class SentFunction:
-    """A function in the arena, and what its calls have taken so far."""
+class LocalFunction:
+    """A function that workers can call as it is, and what its calls have taken so far."""
 
-    __slots__ = ("block", "by_value", "estimate", "function", "heads")
+    __slots__ = ("estimate", "function")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.estimate = Estimate()
+
+    def encode(self, mode: int, items: Sequence[Any]) -> Any:
+        """The message that has a worker call it on `items`; None if they must go one by one."""
+        return mode, self.function, items
+
+    def resend_by_value(self, generation: int) -> bool:
+        """A worker could not load what it was sent with this generation of the function; whether it was sent anew."""
+        return False
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__qualname__", None)
+        return f"{getattr(self.function, '__module__', '')}.{name}" if name else repr(self.function)[:80]
+
+
+class SentFunction(LocalFunction):
+    """A function in the arena.
+
+    Raises:
+        CannotEncode: it cannot be pickled.
+    """
+
+    __slots__ = ("block", "by_value", "descriptors", "heads")
 
     def __init__(self, function: Callable[..., Any], *, main_by_value: bool) -> None:
-        self.function = function
+        super().__init__(function)
         self.by_value = main_by_value
-        self.estimate = Estimate()
         self.block: memory.Block
         self.heads: tuple[bytes, ...]  # of messages that call it, by how they do
         self._send()
 
     def _send(self) -> None:
-        payload = codec.encode(self.function, main_by_value=self.by_value)
-        if not isinstance(payload, bytes):
-            # With buffers or handles; a worker reads it many times, so it must not be a message that one reader owns.
-            payload = codec.encode_in_band(self.function)
+        with descriptors.lasting() as self.descriptors:
+            payload = wire.encode_argument(self.function, main_by_value=self.by_value)
+            if not isinstance(payload, bytes):
+                # With buffers or handles; every worker reads it, so it must not be a message that one reader owns.
+                payload = codec.encode_in_band(self.function)
         self.block = memory.new_block(len(payload))
         self.block.fill(payload)
         self.heads = wire.heads(self.block.offset, self.block.generation)
 
-    def resend_by_value(self, generation: int) -> bool:
-        """A worker could not load what it was sent with this generation of the function: send ``__main__``'s part whole.
+    def encode(self, mode: int, items: Sequence[Any]) -> codec.Payload | None:
+        return wire.encode_tasks(self, mode, items)
 
-        False if that has been tried.
-        """
+    def resend_by_value(self, generation: int) -> bool:
+        """Send it anew with ``__main__``'s part whole, unless that has been tried."""
         if self.block.generation == generation:
             if self.by_value:
                 return False
@@ -51,29 +80,29 @@ class SentFunction:
             self._send()
         return True
 
-    def __repr__(self) -> str:
-        name = getattr(self.function, "__qualname__", None)
-        return f"{getattr(self.function, '__module__', '')}.{name}" if name else repr(self.function)[:80]
-
 
 class FunctionTable:
-    """The functions that a pool has sent lately."""
+    """The functions that a pool has sent lately.
 
-    def __init__(self, *, main_by_value: bool) -> None:
-        self._main_by_value = main_by_value
-        self.sent: OrderedDict[Any, SentFunction] = OrderedDict()
+    Args:
+        make: LocalFunction, or what makes a SentFunction.
+    """
 
-    def send(self, function: Callable[..., Any]) -> SentFunction:
-        """`function` in the arena.
+    def __init__(self, make: Callable[[Callable[..., Any]], LocalFunction]) -> None:
+        self._make = make
+        self.sent: OrderedDict[Any, LocalFunction] = OrderedDict()
+
+    def send(self, function: Callable[..., Any]) -> LocalFunction:
+        """`function`, ready to be called by workers.
 
         Raises:
             CannotEncode: it cannot be pickled.
         """
         if type(function) not in _STABLE or getattr(function, "__closure__", None):
-            return SentFunction(function, main_by_value=self._main_by_value)
+            return self._make(function)
         sent = self.sent.get(function)
         if sent is None:
-            sent = SentFunction(function, main_by_value=self._main_by_value)
+            sent = self._make(function)
             self.sent[function] = sent
             if len(self.sent) > _KEPT:
                 self.sent.popitem(last=False)

@@ -141,6 +141,7 @@ def hear_interrupts() -> None:
 
 
 def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: bool) -> Child:
+    flush_streams()  # nothing of it can come twice, but what was printed before the start should come before the child's
     identity = _core.process_reserve()
     try:
         facts = main_facts() | {"quiet": quiet, "deaf": deaf}

@@ -53,8 +53,9 @@ class End:
         self._files_of = os.getpid()
 
     def close(self) -> None:
-        """Let go of the descriptor, and close what was made for it."""
-        self._socket.detach()
+        """Close the descriptor, and what was made for it."""
+        # Not by number: in a cycle that is collected, the socket may have been closed already.
+        self._socket.close()
         self._drop_files()
 
     # ---- sending ----

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 TARGET_NS = 1_000_000  # of work in one batch: a thousand times what handing it over costs
+LEAST_NS = 50_000  # of work in a batch that need not be smaller, as far as there is so much
 NOT_RUNNING = (1 << 64) - 1  # in a claim: no message has been begun
 _EARLY_DEATHS = 3  # workers that may die at start, one after the other, before the pool gives up
 
@@ -92,13 +93,15 @@ class Estimate:
         """Items for the next batch: a target's worth, no more than experience and what is left allow.
 
         The size may reach only a few times what has been seen done, so that one wrong guess is small; near the end it
-        shrinks with what is left (guided self-scheduling, Polychronopoulos and Kuck 1987), so that workers end together.
+        shrinks with what is left (guided self-scheduling, Polychronopoulos and Kuck 1987), so that workers end together
+        but for so little that handing it over would cost as much.
         """
         if self.seen == 0:
             return 1
-        size = min(TARGET_NS / max(self.item_ns, 1.0), 4.0 * self.seen / workers)
+        item_ns = max(self.item_ns, 1.0)
+        size = min(TARGET_NS / item_ns, 4.0 * self.seen / workers)
         if remaining is not None:
-            size = min(size, remaining / (2.0 * workers))
+            size = min(size, max(remaining / (2.0 * workers), min(remaining, LEAST_NS / item_ns)))
         return max(1, int(size))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from procession.engine.scheduler import Lane
 from procession.errors import WorkerDied
 
-__all__ = ["CallTicket", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
+__all__ = ["CallTicket", "Drained", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
 
 
 class Ticket(Protocol):
@@ -256,3 +256,20 @@ class OrderedStream(UnorderedStream):
     def fail(self, error: BaseException) -> None:
         super().fail(error)
         self._early.clear()
+
+
+class Drained:
+    """What join() waits for: done when nothing is out."""
+
+    def __init__(self, workers: _Drainable) -> None:
+        self._workers = workers
+
+    @property
+    def done(self) -> bool:
+        return self._workers.is_over or not self._workers.has_work()
+
+
+class _Drainable(Protocol):
+    @property
+    def is_over(self) -> bool: ...
+    def has_work(self) -> bool: ...

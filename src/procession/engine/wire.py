@@ -5,13 +5,15 @@
                the values; body: the values, or (values, failures)
                tag: which kind of message
 
-A piece is four integers: the batch's position, its first item, items, nanoseconds.
+A piece is four integers: the batch's position, its first item, items, nanoseconds.  A worker that is a thread sends objects:
+what is decoded from them is they themselves.
 """
 
 from __future__ import annotations
 
 import pickle
 import struct
+import types
 from collections.abc import Callable, Sequence
 from pickle import dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +36,7 @@ __all__ = [
     "RESULTS",
     "STAR",
     "STAR_KEYWORDS",
+    "ExceptionWithTraceback",
     "MaybeEncodingError",
     "RemoteTraceback",
     "RunnerSpec",
@@ -42,12 +45,14 @@ __all__ = [
     "decode_lost",
     "decode_results",
     "decode_tasks",
+    "encode_argument",
     "encode_error",
     "encode_lost",
     "encode_results",
     "encode_tasks",
     "function_error",
     "heads",
+    "rebuild_exc",
 ]
 
 # Tags of what workers send.
@@ -99,6 +104,26 @@ class RemoteTraceback(Exception):
         return self.tb
 
 
+class ExceptionWithTraceback:
+    """An exception on its way to another process, where its traceback becomes its cause."""
+
+    def __init__(self, exc: BaseException, tb: types.TracebackType | None) -> None:
+        import traceback
+
+        self.exc = exc
+        self.tb = "".join(traceback.format_exception(type(exc), exc, tb)) if tb else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild_exc, (self.exc, self.tb)
+
+
+def rebuild_exc(exc: BaseException, tb: str) -> BaseException:
+    """The exception as it comes out of the pickle of an ExceptionWithTraceback."""
+    if tb:
+        exc.__cause__ = RemoteTraceback(f'\n"""\n{tb}"""')
+    return exc
+
+
 class RunnerSpec(NamedTuple):
     """What a worker must know to begin; pickled for a fresh interpreter.
 
@@ -139,7 +164,7 @@ def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Pay
     if plain:
         return function.heads[mode] + dumps(items, 5)
     if len(items) == 1:
-        return encode(items, function.heads[mode][2:], main_by_value=function.by_value)
+        return encode_argument(items, function.heads[mode][2:], main_by_value=function.by_value)
     packed = _pack(items, function.by_value)
     return None if packed is None else function.heads[mode | _PACKED] + dumps(packed, 5)
 
@@ -152,11 +177,22 @@ def _pack(values: Sequence[Any], main_by_value: bool) -> list[bytes] | None:
     """Each value pickled alone, or None if one needs more than bytes (buffers, handles)."""
     packed: list[bytes] = []
     for value in values:
-        payload = encode(value, main_by_value=main_by_value)
+        payload = encode_argument(value, main_by_value=main_by_value)
         if type(payload) is not bytes:
             return None
         packed.append(payload)
     return packed
+
+
+def encode_argument(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> Payload:
+    """codec.encode(), but what the object's own code raised, and not pickle, comes as it is."""
+    try:
+        return encode(value, header, main_by_value=main_by_value)
+    except CannotEncode as error:
+        complaint = error.__cause__
+        if complaint is None or isinstance(complaint, (pickle.PicklingError, TypeError, AttributeError)):
+            raise
+    raise complaint
 
 
 def decode_tasks(
@@ -243,8 +279,13 @@ def _pack_results(values: list[Any], sent: list[tuple[int, bytes]]) -> list[byte
     return packed
 
 
-def decode_results(payload: Payload) -> tuple[list[int], list[Any], dict[int, BaseException]]:
+Results = tuple[list[int], list[Any], dict[int, BaseException]]
+
+
+def decode_results(payload: Payload | Results) -> Results:
     """Pieces, their values one after the other, and {index: exception} of those that failed."""
+    if isinstance(payload, tuple):
+        return payload
     header = header_of(payload)
     if not header:
         pieces, values = decode(payload)
@@ -282,31 +323,27 @@ def _lost_result(error: Exception) -> CannotDecode:
 
 def encode_error(error: BaseException) -> bytes:
     """An exception and its traceback; one that would not survive the way is replaced by one that says what it was."""
-    import traceback
-
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if error.__traceback__ else ""
+    tb = error.__traceback__
     try:
-        data = pickle.dumps((error, text), 5)
+        data = pickle.dumps(ExceptionWithTraceback(error, tb), 5)
         pickle.loads(data)
     except Exception as reason:
-        substitute = MaybeEncodingError(reason, error)
-        data = pickle.dumps((substitute, text), 5)
+        data = pickle.dumps(ExceptionWithTraceback(MaybeEncodingError(reason, error), tb), 5)
     return data
 
 
-def decode_error(data: bytes) -> BaseException:
+def decode_error(data: bytes | BaseException) -> BaseException:
     """The exception, with the worker's traceback as its cause."""
+    if isinstance(data, BaseException):
+        return data
     try:
-        error, text = pickle.loads(data)
+        return pickle.loads(data)  # type: ignore[no-any-return]
     except Exception as reason:
         lost = CannotDecode(
             f"a task raised an exception that cannot be unpickled here: {type(reason).__name__}: {reason}"
         )
         lost.__cause__ = reason
         return lost
-    if text:
-        error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
-    return error  # type: ignore[no-any-return]
 
 
 def encode_lost(position: int, header: bytes, error: BaseException) -> Payload:

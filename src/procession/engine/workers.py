@@ -34,9 +34,9 @@ from procession.engine.scheduler import (
     WorkerLeaving,
     WorkerReady,
 )
-from procession.engine.tickets import CallTicket, MapTicket, UnorderedStream
+from procession.engine.tickets import CallTicket, Drained, MapTicket, UnorderedStream
 from procession.engine.turns import Turns
-from procession.errors import Closed, InitializerFailed, ProcessionError, WorkerDied
+from procession.errors import Closed, InitializerFailed, WorkerDied
 
 __all__ = ["Workers"]
 
@@ -52,8 +52,10 @@ class Workers:
     Args:
         size: workers.
         start: starts one worker process; see crew.Crew.
+        functions: the table of functions that fits the workers.
+        channel: makes the channels to and from them.
         task_limit: batches after which a worker is replaced; 0 is none.
-        main_by_value: the workers cannot import ``__main__``.
+        can_kill: terminate() ends what runs; if not, nobody waits for it longer than a moment.
     """
 
     def __init__(
@@ -61,17 +63,20 @@ class Workers:
         size: int,
         start: Callable[[wire.RunnerSpec, bool], Any],
         *,
+        functions: FunctionTable,
+        channel: Callable[[], Any] = memory.channel,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         task_limit: int = 0,
-        main_by_value: bool = False,
+        can_kill: bool = True,
     ) -> None:
         self.size = size
         self.batching = not task_limit  # a limit counts tasks: then each travels alone
-        self._tasks = memory.channel()
-        self._results = memory.channel()
+        self._tasks = channel()
+        self._results = channel()
         self._crew = Crew(start, wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size))
-        self._functions = FunctionTable(main_by_value=main_by_value)
+        self._functions = functions
+        self._can_kill = can_kill
         self._scheduler = Scheduler(size)
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
@@ -79,7 +84,7 @@ class Workers:
         self.submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
         self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
-        self._foreign = False
+        self.is_foreign = False  # another process's, of which this one was forked
         self._closed = False  # to submissions
         self._ended = False
         self._keeper: Keeper | None = None
@@ -88,6 +93,8 @@ class Workers:
         lifetime.at_exit(self, Workers.terminate)
         with self._lock:
             self._perform([StartWorker() for _ in range(size)])
+            if self._failure is not None:
+                raise self._failure
 
     # ---- submitting ----
 
@@ -140,7 +147,11 @@ class Workers:
     def _begin(self, feed: Feed) -> None:
         with self._lock:
             self._feeds.append(feed)
-            feed.begin()
+            try:
+                feed.begin()
+            except BaseException:
+                feed.stop()  # nobody will have the results
+                raise
             self._wake_keeper(feed._ticket.has_callback)
 
     def advance(self, feed: Feed) -> None:
@@ -149,7 +160,7 @@ class Workers:
             feed.advance()
 
     def _check_usable(self) -> None:
-        if self._foreign:
+        if self.is_foreign:
             raise ValueError("this pool belongs to the parent process: a forked child must make its own")
         if self._ended or self._closed:
             raise ValueError("Pool not running")
@@ -162,7 +173,7 @@ class Workers:
     def _put(self, batch: Any) -> None:  # a Batch, or a CallTicket, which is its own
         if self._failure is not None:
             raise self._failure
-        payload = wire.encode_tasks(batch.function, batch.mode, batch.items)
+        payload = batch.function.encode(batch.mode, batch.items)
         if payload is None:
             for i in range(len(batch.items)):
                 self._put(batch.part(i, i + 1))
@@ -173,8 +184,8 @@ class Workers:
             self._scheduler.queued(position, batch)
             self._tasks.put(payload)
         except BaseException:
-            if self._tasks.tail == position:
-                self._scheduler.forget(position)
+            # Whether or not it is on its way: who put it has been told that it is not.
+            self._scheduler.forget(position)
             raise
 
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
@@ -201,7 +212,7 @@ class Workers:
     def wait(self, ticket: Any, deadline: int = FOREVER) -> bool:
         """Wait until `ticket` is done; False if `deadline` came first."""
         while not ticket.done:
-            if self._foreign:
+            if self.is_foreign:
                 raise ValueError("this pool belongs to the parent process: its results do not come here")
             self.turns.wait(ticket, deadline)
             if not ticket.done and clock_ns() >= deadline:
@@ -210,7 +221,7 @@ class Workers:
 
     def look(self, ticket: Any) -> None:
         """Take what has arrived, without waiting."""
-        if not ticket.done and not self._foreign:
+        if not ticket.done and not self.is_foreign:
             self.turns.look()
 
     def _nudge(self) -> None:
@@ -227,7 +238,7 @@ class Workers:
         changed = False
         if now >= self._look_at:
             self._look_at = now + _LOOK_NS
-            changed = self._look_at_workers()
+            changed = self.look_at_workers()
         if self._ended:
             return
         if len(self._tasks):
@@ -293,7 +304,7 @@ class Workers:
 
     # ---- workers ----
 
-    def _look_at_workers(self) -> bool:
+    def look_at_workers(self) -> bool:
         """Replace workers that have ended; whether there were any."""
         with self._lock:
             ended = self._crew.ended()
@@ -327,11 +338,10 @@ class Workers:
     def _start_worker(self) -> None:
         try:
             self._scheduler.started(self._crew.start())
-        except (ProcessionError, OSError) as error:
+        except Exception as error:
             if len(self._crew) == 0:
                 self._give_up(error)
-                raise
-            # Too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
+            # Else too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
 
     def _give_up(self, error: BaseException) -> None:
         """The pool cannot go on: every ticket gets `error`."""
@@ -373,32 +383,32 @@ class Workers:
 
     def close(self) -> None:
         """No more submissions; what is out will be done."""
-        if self._foreign:
+        if self.is_foreign:
             return
         self._closed = True
 
     @property
     def is_over(self) -> bool:
         """Whether it was terminated, or is another process's."""
-        return self._ended or self._foreign
+        return self._ended or self.is_foreign
 
     def join(self) -> None:
         """After close(): wait until all work is done and all workers have ended."""
-        if self._foreign:
+        if self.is_foreign:
             return
         with self._lock:
             for feed in tuple(self._feeds):
                 feed.read_all()
                 feed.advance()
-        self.wait(_Drained(self))
+        self.wait(Drained(self))
         with self._lock:
             self._scheduler.closing = True
             self._tasks.close()
-        self._end_workers(None)
+        self._end_workers(_GRACE if self._ended else None)
 
     def terminate(self) -> None:
         """Kill the workers now; what is out fails.  Bounded in time from any state."""
-        if self._foreign:
+        if self.is_foreign:
             return
         with self._lock:
             if not self._ended:
@@ -409,14 +419,20 @@ class Workers:
                 self._crew.terminate()
         self._nudge()
         self.turns.tell()
-        self._end_workers(_GRACE)
+        if self._can_kill:
+            self._end_workers(_GRACE)
+        else:
+            self._end_keeper()
 
     def _end_workers(self, grace: float | None) -> None:
         self._crew.end(grace)
         self._ended = True
+        self._end_keeper()
+        memory.trim()
+
+    def _end_keeper(self) -> None:
         if self._keeper is not None:
             self._keeper.wake(True)
-        memory.trim()
 
     @property
     def processes(self) -> list[Any]:
@@ -425,19 +441,8 @@ class Workers:
 
     def _forked(self) -> None:
         """In a forked child: the pool is the parent's."""
-        self._foreign = True
+        self.is_foreign = True
         self._crew.forget()
         self._feeds = []
         self._lock = threading.RLock()
         self.turns = Turns(self.drive, self._nudge)
-
-
-class _Drained:
-    """Done when nothing is out."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
-
-    @property
-    def done(self) -> bool:
-        return self._workers._ended or not self._workers.has_work()

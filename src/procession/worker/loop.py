@@ -18,12 +18,12 @@ from typing import Any
 
 from procession import _core
 from procession._core import claim_item, claim_nothing, claim_running, clock_ns, run_items
-from procession.engine import codec, lifetime, wire
+from procession.engine import codec, launch, lifetime, wire
 from procession.engine.codec import Payload
 from procession.engine.wire import RunnerSpec
 from procession.errors import CannotDecode, Closed
 
-__all__ = ["main"]
+__all__ = ["Runner", "main"]
 
 FLUSH_NS = 1_000_000  # results wait no longer for company
 _SPIN_US = 50
@@ -35,27 +35,27 @@ def main(spec: RunnerSpec) -> None:
     """Work until the tasks channel is closed and empty, or the limit of tasks is reached."""
     # The parent deals with Ctrl-C.  A handler, not SIG_IGN: programs that a task starts must not inherit it.
     signal.signal(signal.SIGINT, _ignore)
-    if spec.initializer is not None:
-        try:
-            spec.initializer(*spec.initargs)
-        except BaseException as error:
-            spec.results.put(wire.encode_error(error), tag=wire.INITIALIZER_FAILED)
-            return
-    spec.results.put(_identity(), tag=wire.READY)
-    _Runner(spec).run()
+    launch.hear_interrupts()
+    Runner(spec, _core.process_identity()).live()
 
 
 def _ignore(number: int, frame: object) -> None: ...
 
 
-def _identity() -> bytes:
-    return _core.process_identity().to_bytes(4, "little")
+class Runner:
+    """The life of a worker; ``threads`` has that of one that is a thread."""
 
+    encode_error: Callable[[BaseException], Any] = staticmethod(wire.encode_error)
+    decode_tasks: Callable[..., Any] = staticmethod(wire.decode_tasks)
+    encode_results: Callable[..., list[Any]] = staticmethod(wire.encode_results)
+    run_items: Callable[..., tuple[int, int]] = staticmethod(run_items)
+    claim_running: Callable[[int], None] = staticmethod(claim_running)
+    claim_nothing: Callable[[], None] = staticmethod(claim_nothing)
 
-class _Runner:
-    def __init__(self, spec: RunnerSpec) -> None:
+    def __init__(self, spec: RunnerSpec, identity: int) -> None:
         self.spec = spec
-        lifetime.on_fork_in_child(self, _Runner.forked)
+        self.name = identity.to_bytes(4, "little")
+        lifetime.on_fork_in_child(self, Runner.forked)
         self.functions: OrderedDict[bytes, tuple[int, Callable[..., Any]]] = OrderedDict()  # by a task's header
         self.message_ns = float(FLUSH_NS)  # a message's mean duration, lately; long until known
         self.pieces: list[int] = []
@@ -63,6 +63,18 @@ class _Runner:
         self.failures: list[tuple[int, BaseException]] = []
         self.is_foreign = False
         self.oldest_ns = 0  # when the first of the unsent results came
+
+    def live(self) -> None:
+        """Call the initializer, then work."""
+        spec = self.spec
+        if spec.initializer is not None:
+            try:
+                spec.initializer(*spec.initargs)
+            except BaseException as error:
+                spec.results.put(self.encode_error(error), tag=wire.INITIALIZER_FAILED)
+                return
+        spec.results.put(self.name, tag=wire.READY)
+        self.run()
 
     def run(self) -> None:
         spec = self.spec
@@ -75,7 +87,7 @@ class _Runner:
                 return
             began = clock_ns()
             for position, (_, payload) in enumerate(messages, first):
-                claim_running(position)
+                self.claim_running(position)
                 self.run_message(position, payload)
                 if self.is_foreign:
                     os._exit(0)
@@ -83,11 +95,11 @@ class _Runner:
             del messages, payload
             if self.pieces:
                 self.flush()
-            claim_nothing()
+            self.claim_nothing()
             self.message_ns += 0.5 * ((clock_ns() - began) / taken - self.message_ns)
             left -= taken
             if left <= 0:
-                spec.results.put(_identity(), tag=wire.LEAVING)
+                spec.results.put(self.name, tag=wire.LEAVING)
                 return
 
     def forked(self) -> None:
@@ -104,13 +116,13 @@ class _Runner:
     def run_message(self, position: int, payload: Payload) -> None:
         """Run one batch, sending results on the way if it takes long."""
         try:
-            header, items, broken = wire.decode_tasks(payload, claim_item)
+            header, items, broken = self.decode_tasks(payload, claim_item)
         except Exception as error:
             # Only a batch of one, or one with buffers, cannot be told apart.
             self.lost(wire.BATCH_LOST, position, codec.header_of(payload), _undecoded(error))
             return
         try:
-            mode, function = self.functions.get(header) or self.load(header)
+            mode, function = self.load(header)
         except Exception as error:
             self.lost(wire.FUNCTION_LOST, position, header, error)
             return
@@ -125,7 +137,9 @@ class _Runner:
         while at < len(items):
             if not self.pieces:
                 self.oldest_ns = clock_ns()
-            end, elapsed_ns = run_items(function, items, at, mode == wire.STAR, FLUSH_NS, self.values, self.failures)
+            end, elapsed_ns = self.run_items(
+                function, items, at, mode == wire.STAR, FLUSH_NS, self.values, self.failures
+            )
             self.pieces += (position, at, end - at, elapsed_ns)
             at = end
             if elapsed_ns >= FLUSH_NS or clock_ns() - self.oldest_ns >= FLUSH_NS:
@@ -136,7 +150,7 @@ class _Runner:
         if not self.pieces:
             return
         try:
-            payloads = wire.encode_results(self.pieces, self.values, self.failures)
+            payloads = self.encode_results(self.pieces, self.values, self.failures)
         finally:
             self.pieces, self.values, self.failures = [], [], []
         for payload in payloads:
@@ -149,6 +163,9 @@ class _Runner:
 
     def load(self, header: bytes) -> tuple[int, Callable[..., Any]]:
         """How to call, and the function that a task's header names; each is loaded once."""
+        loaded = self.functions.get(header)
+        if loaded is not None:
+            return loaded
         mode, *handle = wire.decode_head(header)
         block = _core.block_open(*handle)
         function: Callable[..., Any] = codec.decode(bytes(memoryview(block)))

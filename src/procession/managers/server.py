@@ -1,0 +1,468 @@
+"""The server of a manager: the objects, who refers to them, and a thread for each connection.
+
+Objects that nobody refers to go.  References are those of clients, and of proxies that lie in other objects here: these hold
+their object as any Python object holds another, so that even circles of them are collected.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from procession import _stdlib, listener, util
+from procession.engine import lifetime
+from procession.errors import AuthenticationError
+from procession.managers import callers, objects
+from procession.managers.callers import Caller, CallerGone, Member
+from procession.managers.messages import SERIALIZERS, Token, note_traceback, public_methods
+
+__all__ = ["Entry", "Server", "serving"]
+
+_GRACE = 30.0  # seconds in which a proxy that was sent away may arrive, though its sender has dropped its own
+_LOST_GRACE = 5.0  # seconds in which a process whose lifeline broke may come again
+_IN_PLACE = {"__iadd__", "__imul__", "__ior__", "__iand__", "__isub__", "__ixor__"}
+_PAUSE = 0.02  # seconds until accept() is tried again after the system has refused it
+
+_current: Server | None = None
+
+
+def serving() -> Server | None:
+    """The server that this process is."""
+    return _current
+
+
+class Entry:
+    """An object of the server."""
+
+    __slots__ = ("__weakref__", "count", "exposed", "ident", "obj", "typeids")
+
+    def __init__(self, obj: Any, ident: str, exposed: tuple[str, ...], typeids: Mapping[str, str]) -> None:
+        self.obj, self.ident, self.exposed, self.typeids = obj, ident, exposed, typeids
+        self.count = 0
+
+
+class _Session:
+    """One connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.member: Member | None = None
+        self.is_stock = True
+        self.is_served = False  # it goes on after its first request: with calls, or as a lifeline
+        self.is_lifeline = False
+        self.lent: list[Entry] = []  # mentioned in the last answer: kept until its receiver has said that it has them
+
+
+class _Sessions(threading.local):
+    current: _Session | None = None
+
+
+class Server:
+    """Makes objects of the types in `registry`, and calls their methods for clients."""
+
+    public = (
+        "accept_connection",
+        "accept_member",
+        "create",
+        "debug_info",
+        "decref",
+        "dummy",
+        "get_methods",
+        "incref",
+        "number_of_objects",
+        "shutdown",
+    )
+
+    def __init__(self, registry: Mapping[str, Any], address: Any, authkey: bytes, serializer: str) -> None:
+        if not isinstance(authkey, bytes):
+            raise TypeError(f"authkey must be bytes, got {type(authkey).__name__}")
+        self.registry = registry
+        self.authkey = bytes(authkey)
+        self._words = SERIALIZERS[serializer]
+        self.listener = listener.Listener(address, backlog=128, authkey=self.authkey)
+        self.address = self.listener.address
+        self.stop_event = threading.Event()
+        self._stop = os.pipe()
+        self._mutex = threading.RLock()
+        self._entries: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
+        self._by_object: weakref.WeakValueDictionary[int, Entry] = weakref.WeakValueDictionary()
+        self._held: dict[str, Entry] = {}
+        self._limbo: list[tuple[float, Entry]] = []
+        self._sweeper: threading.Thread | None = None
+        self._members: dict[str, Member] = {}
+        self._strangers = Member("clients of the standard library")
+        self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
+        self._local = _Sessions()
+        self._number = 0
+        lifetime.on_fork_in_child(self, Server._forked)
+        weakref.finalize(self, _close_pipe, self._stop)
+
+    # ---- its life ----
+
+    def serve_forever(self, watched: Sequence[int] = ()) -> None:
+        """Serve until a client says shutdown(), or one of the `watched` descriptors is readable; then exit."""
+        global _current
+        _current = self
+        try:
+            self._accept_all((self._stop[0], *watched))
+        except (KeyboardInterrupt, SystemExit):
+            pass
+        finally:
+            self.stop_event.set()
+            _current = None
+            self.listener.close()
+            if sys.stdout is not sys.__stdout__:
+                util.debug("resetting stdout, stderr")
+                sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        sys.exit(0)
+
+    def _accept_all(self, watched: tuple[int, ...]) -> None:
+        while True:
+            try:
+                connection = self.listener._accept(watched)
+            except (AuthenticationError, EOFError) as error:
+                util.info("a client was turned away: %s", error)
+                continue
+            except OSError as error:
+                util.info("a client could not be accepted: %s", error)
+                if self.listener._listener is None:
+                    return
+                time.sleep(_PAUSE)
+                continue
+            if connection is None:
+                return
+            threading.Thread(target=self.handle_request, args=(connection,), daemon=True).start()
+
+    def _forked(self) -> None:
+        """In a forked child of the server: the clients are the server's own."""
+        global _current
+        _current = None
+        try:
+            if self.listener._listener is not None:
+                self.listener._listener._reception._listener.close()
+        finally:
+            for session in list(self._sessions):
+                session.connection.close()
+
+    # ---- connections ----
+
+    def handle_request(self, conn: Any) -> None:
+        """Serve a connection, from its first request to its end."""
+        session = self._local.current = _Session(conn)
+        self._sessions.add(session)
+        try:
+            _, method, args, kwds = self._words.loads(conn.recv_bytes())
+            self._answer_function(session, method, args, kwds)
+            if session.is_served:
+                if session.is_lifeline:
+                    self._serve_member(session)
+                else:
+                    self._serve(session)
+        except (EOFError, OSError, CallerGone):
+            pass
+        except Exception:
+            self._try_send(session, ("#TRACEBACK", traceback.format_exc()))
+        finally:
+            conn.close()
+
+    def _serve(self, session: _Session) -> None:
+        while not self.stop_event.is_set():
+            data = session.connection.recv_bytes()
+            session.lent.clear()
+            try:
+                ident, method, args, kwds = self._words.loads(data)
+            except Exception:
+                self._send(session, ("#TRACEBACK", traceback.format_exc()))
+                continue
+            if ident is None:
+                self._answer_function(session, method, args, kwds)
+            else:
+                self._answer_call(session, ident, method, args, kwds)
+            del data, args, kwds
+
+    def _answer_function(self, session: _Session, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> None:
+        try:
+            if method not in self.public:
+                raise AttributeError(f"{method!r} unrecognized")
+            answer = "#RETURN", getattr(self, method)(session, *args, **kwds)
+        except Exception:
+            answer = "#TRACEBACK", traceback.format_exc()
+        self._send(session, answer)
+        if method == "shutdown":
+            self.stop_event.set()
+            os.write(self._stop[1], b"s")
+
+    def _answer_call(
+        self, session: _Session, ident: str, method: str, args: Sequence[Any], kwds: Mapping[str, Any]
+    ) -> None:
+        entry = self._entries.get(ident)
+        if entry is None:
+            self._send(session, ("#TRACEBACK", f"KeyError: object {ident} is gone: nobody referred to it\n"))
+            return
+        answer = self._call(entry, method, args, kwds)
+        tidy: Callable[[], object] | None = None
+        created: Entry | None = None
+        if answer[0] == "#ERROR":
+            if self._words.has_objects:
+                tidy = note_traceback(answer[1])
+            else:
+                text = "".join(traceback.format_exception(answer[1]))
+                answer = "#TRACEBACK", text
+        elif answer[0] == "#PROXY":
+            typeid, created = answer[1]
+            self._refer(session, created)
+            token: Any = Token(typeid, self.address, created.ident)
+            if session.is_stock:
+                token = _stdlib.manager_token(typeid, self.address, created.ident)
+            elif not self._words.has_objects:
+                token = [typeid, self.address, created.ident]
+            answer = "#PROXY", (created.exposed, token)
+        try:
+            self._send(session, answer)
+        except BaseException:
+            if created is not None:
+                self._unrefer(session.member or self._strangers, created.ident, 1)
+            elif answer[0] == "#RETURN":
+                objects.take_back(entry.obj, method, answer[1])
+            raise
+        finally:
+            if tidy is not None:
+                tidy()
+
+    def _call(self, entry: Entry, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> tuple[str, Any]:
+        """Call a method of an object: the answer; ("#PROXY", (typeid, entry)) for a result that stays here."""
+        obj = entry.obj
+        try:
+            if method in entry.exposed and hasattr(obj, method):
+                result = getattr(obj, method)(*args, **kwds)
+            elif method == "#GETVALUE":
+                return "#RETURN", obj
+            elif method == "__str__":
+                return "#RETURN", str(obj)
+            elif method == "__repr__":
+                return "#RETURN", repr(obj)
+            else:
+                return "#TRACEBACK", (
+                    f"AttributeError: method {method!r} of {type(obj)!r} object is not in exposed={entry.exposed!r}\n"
+                )
+        except Exception as error:
+            return "#ERROR", error
+        if result is obj and method in _IN_PLACE:
+            return "#RETURN", None
+        typeid = entry.typeids.get(method)
+        if typeid is None:
+            return "#RETURN", result
+        try:
+            return "#PROXY", (typeid, self._make(typeid, (result,), {}))
+        except Exception:
+            return "#TRACEBACK", traceback.format_exc()
+
+    def call_here(self, entry: Entry, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> tuple[str, Any]:
+        """The same for a proxy that lies in one of the objects; what is given and taken are copies, as for any client."""
+        data, _keep = self._words.dumps((args, kwds))
+        args, kwds = self._words.loads(data)
+        kind, result = self._call(entry, method, args, kwds)
+        if kind == "#RETURN":
+            data, _keep = self._words.dumps(result)
+            result = self._words.loads(data)
+        return kind, result
+
+    def _send(self, session: _Session, answer: tuple[str, Any]) -> None:
+        try:
+            data, _keep = self._words.dumps(answer)
+        except Exception:
+            data, _keep = self._words.dumps(("#UNSERIALIZABLE", traceback.format_exc()))
+        session.connection.send_bytes(data)
+
+    def _try_send(self, session: _Session, answer: tuple[str, Any]) -> None:
+        try:
+            self._send(session, answer)
+        except (OSError, ValueError):
+            pass
+
+    # ---- what clients ask of the server itself ----
+
+    def dummy(self, session: _Session) -> None:
+        """Nothing: the server is there."""
+
+    def shutdown(self, session: _Session) -> None:
+        """End, once this is answered."""
+
+    def accept_connection(self, session: _Session, name: str, member: str = "", thread: int = -1) -> None:
+        """This connection is for the calls of one thread."""
+        found = self._members.get(member)
+        if member and found is None:
+            raise KeyError(f"no process {member} is known here: its lifeline has ended")
+        threading.current_thread().name = name or "a client"
+        session.member, session.is_stock, session.is_served = found, found is None, True
+        key = (member, thread) if member else None
+        callers.serve_as(Caller(session.connection.fileno(), found, key))
+
+    def accept_member(self, session: _Session, name: str, pid: int) -> str:
+        """This connection is the lifeline of a process; the name by which its other connections mention it."""
+        with self._mutex:
+            self._number += 1
+            key = f"{pid}-{self._number}"
+            session.member = self._members[key] = Member(key)
+        session.is_served, session.is_lifeline, session.is_stock = True, True, False
+        return key
+
+    def create(self, session: _Session, typeid: str, /, *args: Any, **kwds: Any) -> tuple[str, tuple[str, ...]]:
+        """Make an object; the client has one reference to it."""
+        entry = self._make(typeid, args, kwds)
+        self._refer(session, entry)
+        return entry.ident, entry.exposed
+
+    def get_methods(self, session: _Session, token: Any) -> set[str]:
+        """The methods that an object exposes."""
+        ident = token if isinstance(token, str) else token.id
+        return set(self._entries[ident].exposed)
+
+    def incref(self, session: _Session, ident: str) -> None:
+        """One reference more."""
+        self._refer(session, self._entries[ident])
+
+    def decref(self, session: _Session, ident: str) -> None:
+        """One reference less."""
+        self._unrefer(session.member or self._strangers, ident, 1)
+
+    def number_of_objects(self, session: _Session) -> int:
+        """Objects that clients refer to."""
+        return len(self._held)
+
+    def debug_info(self, session: _Session) -> str:
+        """A line or two for each object that clients refer to."""
+        with self._mutex:
+            entries = sorted(self._held.values(), key=lambda entry: int(entry.ident, 16))
+        return "\n".join(
+            f"  {entry.ident}:       refcount={entry.count}\n    {str(entry.obj)[:75]}" for entry in entries
+        )
+
+    # ---- objects ----
+
+    def _make(self, typeid: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> Entry:
+        make, exposed, typeids, _ = self.registry[typeid]
+        if make is not None:
+            obj = make(*args, **kwds)
+        elif kwds or len(args) != 1:
+            raise ValueError("Without callable, must have one non-keyword argument")
+        else:
+            obj = args[0]
+        with self._mutex:
+            entry = self._by_object.get(id(obj))
+            if entry is not None:
+                return entry
+            names = tuple(public_methods(obj) if exposed is None else exposed)
+            names += tuple(name for name in typeids or () if name not in names)
+            self._number += 1
+            entry = Entry(obj, f"{self._number:x}", names, typeids or {})
+            self._entries[entry.ident] = self._by_object[id(obj)] = entry
+            return entry
+
+    def find(self, ident: str) -> Entry:
+        """The object of this name.
+
+        Raises:
+            KeyError: it is gone.
+        """
+        return self._entries[ident]
+
+    def lend(self, entry: Entry) -> None:
+        """It is mentioned in what is being sent."""
+        session = self._local.current
+        if session is not None:
+            session.lent.append(entry)
+        else:
+            self._linger(entry, _GRACE)
+
+    def _refer(self, session: _Session, entry: Entry) -> None:
+        member = session.member or self._strangers
+        with self._mutex:
+            member.counts[entry.ident] = member.counts.get(entry.ident, 0) + 1
+            entry.count += 1
+            self._held[entry.ident] = entry
+
+    def _unrefer(self, member: Member, ident: str, count: int, grace: float = 0.0) -> None:
+        with self._mutex:
+            count = min(count, member.counts.get(ident, 0))
+            entry = self._held.get(ident)
+            if entry is None or not count:
+                return
+            member.counts[ident] -= count
+            if not member.counts[ident]:
+                del member.counts[ident]
+            entry.count -= count
+            if not entry.count:
+                del self._held[ident]
+                if grace:
+                    self._linger(entry, grace)
+        # Here, without the mutex, the object may go with `entry`.
+
+    def _linger(self, entry: Entry, seconds: float) -> None:
+        with self._mutex:
+            self._limbo.append((time.monotonic() + seconds, entry))
+            if self._sweeper is None:
+                self._sweeper = threading.Thread(target=self._sweep, daemon=True)
+                self._sweeper.start()
+
+    def _sweep(self) -> None:
+        while True:
+            with self._mutex:
+                now = time.monotonic()
+                gone = [item for item in self._limbo if item[0] <= now]
+                self._limbo = [item for item in self._limbo if item[0] > now]
+                if not self._limbo:
+                    self._sweeper = None
+                    return
+            del gone
+            if self.stop_event.wait(1.0):
+                return
+
+    # ---- lifelines ----
+
+    def _serve_member(self, session: _Session) -> None:
+        member = session.member
+        assert member is not None
+        has_left = False
+        try:
+            while not self.stop_event.is_set():
+                serial, verb, idents = self._words.loads(session.connection.recv_bytes())
+                answer: Any = None
+                if verb == "drop":
+                    for ident, count, has_travelled in idents:
+                        self._unrefer(member, ident, count, _GRACE if has_travelled else 0.0)
+                    continue
+                if verb == "hold":
+                    answer = [ident for ident in idents if not self._hold(session, ident)]
+                elif verb == "leave":
+                    has_left = True
+                    self._drop_all(member, 0.0)
+                self._send(session, (serial, answer))
+        finally:
+            self._members.pop(member.name, None)
+            if not self.stop_event.is_set():
+                self._drop_all(member, 0.0 if has_left else _LOST_GRACE)
+                if not has_left:
+                    member.die()
+
+    def _hold(self, session: _Session, ident: str) -> bool:
+        entry = self._entries.get(ident)
+        if entry is None:
+            return False
+        self._refer(session, entry)
+        return True
+
+    def _drop_all(self, member: Member, grace: float) -> None:
+        for ident, count in list(member.counts.items()):
+            self._unrefer(member, ident, count, grace)
+
+
+def _close_pipe(ends: tuple[int, int]) -> None:
+    for end in ends:
+        os.close(end)

@@ -1,0 +1,252 @@
+"""Managers: what their objects do for processes and threads, and how long they live."""
+
+import gc
+import pickle
+import queue
+import threading
+import traceback
+
+import pytest
+
+from conftest import wait_until
+from procession import managers
+from procession.errors import SharedObjectGone
+
+
+@pytest.fixture
+def manager(ctx):
+    with ctx.Manager() as manager:
+        yield manager
+
+
+@pytest.fixture
+def forked():
+    """A manager for tests to which the start method is all one."""
+    import procession
+
+    with procession.get_context("fork").Manager() as manager:
+        yield manager
+
+
+def run(ctx, function, *args):
+    process = ctx.Process(target=function, args=args)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def fill(shared, nested, inbox):
+    shared["child"] = 1
+    shared["nested"].append("from the child")
+    nested.append("also")
+    inbox.put(nested)
+
+
+def test_containers_are_one_in_all_processes_and_stay_live_when_nested(ctx, manager):
+    shared, nested, inbox = manager.dict(), manager.list(), manager.Queue()
+    shared["nested"] = nested
+    run(ctx, fill, shared, nested, inbox)
+    assert shared["child"] == 1
+    assert inbox.get()[:] == shared["nested"][:] == nested[:] == ["from the child", "also"]
+
+
+def drop(shared):
+    assert shared["inner"][:] == [1]
+
+
+def test_what_nobody_refers_to_is_gone(ctx, manager):
+    shared = manager.dict(inner=manager.list([1]))
+    assert manager._number_of_objects() == 1  # the list is the dict's own
+    run(ctx, drop, shared)
+    wait_until(lambda: manager._number_of_objects() == 1)
+    del shared
+    assert manager._number_of_objects() == 0
+
+
+def test_an_object_lives_in_the_containers_that_mention_it(forked):
+    outer = forked.list([forked.list([1])])
+    inner = outer[0]
+    outer.pop()
+    inner.append(2)
+    assert inner[:] == [1, 2]
+
+
+def test_a_circle_is_no_leak(forked):
+    ring = forked.list()
+    ring.append(ring)
+    assert ring[0][0][0:0] == []
+    del ring
+    assert forked._number_of_objects() == 0
+
+
+def test_an_argument_that_only_the_child_keeps_arrives(ctx, manager):
+    inbox = manager.Queue()
+    process = ctx.Process(target=fill, args=(manager.dict(nested=manager.list()), manager.list(), inbox))
+    process.start()
+    gc.collect()
+    process.join()
+    assert process.exitcode == 0
+    assert inbox.get()[:] == ["also"]
+
+
+def boom():
+    raise LookupError("no such luck")
+
+
+class Thing:
+    def fail(self):
+        boom()
+
+    def odd(self):
+        return threading.Lock()
+
+    def _hidden(self):
+        return "hidden"
+
+
+class ThingManager(managers.BaseManager):
+    pass
+
+
+ThingManager.register("Thing", Thing)
+ThingManager.register("Shy", Thing, exposed=("_hidden",))
+
+
+def test_an_error_brings_the_servers_traceback():
+    with ThingManager() as manager:
+        thing = manager.Thing()
+        with pytest.raises(LookupError, match="no such luck") as caught:
+            thing.fail()
+        text = "".join(traceback.format_exception(caught.value))
+        assert "in boom" in text and "in fail" in text
+        with pytest.raises(managers.RemoteError, match="Unserializable"):
+            thing.odd()
+        with pytest.raises(managers.RemoteError, match="not in exposed"):
+            thing._callmethod("_hidden")
+        assert manager.Shy()._hidden() == "hidden"
+
+
+def test_what_cannot_be_pickled_changes_nothing(forked):
+    shared = forked.list()
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        shared.append(threading.Lock())
+    shared.append(1)
+    assert shared[:] == [1]
+
+
+def test_each_thread_has_its_own_calls(forked):
+    gate, shared = forked.Event(), forked.list()
+    threads = [threading.Thread(target=lambda: (gate.wait(), shared.append(1))) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert len(shared) == 10
+
+
+def test_a_set_is_like_a_set(forked):
+    shared = forked.set({1, 2})
+    shared |= {3}
+    shared -= {1}
+    assert shared & {2, 3, 4} == {2, 3}
+    assert sorted(shared) == [2, 3] and 2 in shared and len(shared) == 2
+
+
+def test_the_types_of_newer_pythons_are_there(forked):
+    shared = forked.dict(a=1)
+    shared |= {"b": 2}
+    assert shared | {"c": 3} == {"a": 1, "b": 2, "c": 3}
+    numbers = forked.list([1, 2])
+    assert numbers.copy() == [1, 2]
+    numbers.clear()
+    assert len(numbers) == 0
+    lock = forked.Lock()
+    with lock:
+        assert lock.locked()
+    assert not lock.locked()
+
+
+def test_locks_keep_to_their_rules(forked):
+    lock, again, permits = forked.Lock(), forked.RLock(), forked.BoundedSemaphore(1)
+    assert lock.acquire() and not lock.acquire(False) and not lock.acquire(True, 0.01)
+    lock.release()
+    with pytest.raises(RuntimeError):
+        lock.release()
+    assert again.acquire() and again.acquire()
+    again.release()
+    again.release()
+    with pytest.raises(RuntimeError):
+        again.release()
+    with pytest.raises(ValueError, match="too many times"):
+        permits.release()
+    condition = forked.Condition(lock)
+    with condition:
+        assert not lock.acquire(False)
+        assert not condition.wait(0.01)
+    with pytest.raises(RuntimeError):
+        condition.notify()
+
+
+def double(x):
+    return 2 * x
+
+
+def test_a_pool_of_the_manager_works_for_all(forked):
+    with forked.Pool(2) as pool:
+        assert pool.map(double, range(5)) == [0, 2, 4, 6, 8]
+        assert pool.apply_async(double, (4,)).get(10) == 8
+        assert list(pool.imap(double, [1, 2])) == [2, 4]
+
+
+def test_queues_raise_what_queues_raise(forked):
+    inbox = forked.Queue(1)
+    inbox.put(1)
+    with pytest.raises(queue.Full):
+        inbox.put_nowait(2)
+    assert inbox.get() == 1
+    with pytest.raises(queue.Empty):
+        inbox.get(timeout=0.01)
+
+
+def test_a_proxy_of_what_is_gone_says_so(forked):
+    numbers = forked.list()
+    frozen = pickle.dumps(numbers)
+    link = numbers._link()
+    link._has_travelled.clear()  # as if nobody was to get it
+    link.travels = lambda ident: None
+    del numbers, link
+    assert forked._number_of_objects() == 0
+    with pytest.raises(SharedObjectGone, match="nobody has referred"):
+        pickle.loads(frozen)
+
+
+def raise_value_error():
+    raise ValueError("from the initializer")
+
+
+def test_an_initializer_that_fails_fails_start(ctx):
+    manager = managers.SyncManager(ctx=ctx)
+    with pytest.raises(ValueError, match="from the initializer"):
+        manager.start(raise_value_error)
+
+
+def test_an_address_in_use_fails_start():
+    with managers.SyncManager(("127.0.0.1", 0)) as manager, pytest.raises(OSError, match="in use"):
+        managers.SyncManager(manager.address).start()
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "xmlrpclib"])
+def test_a_remote_manager_is_used_by_its_address_and_key(serializer):
+    class Remote(managers.BaseManager):
+        pass
+
+    shared = queue.Queue()
+    Remote.register("inbox", lambda: shared)
+    with Remote(("127.0.0.1", 0), b"key", serializer) as server:
+        client = Remote(server.address, b"key", serializer)
+        client.connect()
+        client.inbox().put(["hello", 1, None])
+        assert server.inbox().get() == ["hello", 1, None]
+        with pytest.raises(Exception, match=r"digest|rejected"):
+            Remote(server.address, b"wrong", serializer).connect()
