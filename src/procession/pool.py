@@ -38,8 +38,6 @@ __all__ = [
 ]
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
-
-
 _Results = TypeVar("_Results", bound="IMapIterator")
 
 
@@ -446,9 +444,7 @@ def _checked_size(processes: int | None, task_limit: object, initializer: object
 
 def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> Any:
     process = make(target=loop.main, args=(spec,))
-    process.daemon = True
-    process.name = process.name.replace("Process", "PoolWorker")
-    process._starts_quietly = quiet
-    process._is_deaf = True
+    process.name, process.daemon = process.name.replace("Process", "PoolWorker"), True
+    process._starts_quietly, process._is_deaf = quiet, True
     process.start()
     return process

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,30 @@ def test_all_permits_of_many_killed_processes_come_back():
     assert free == count
     for _ in range(free):
         semaphore.release()
+
+
+def test_a_wake_up_given_to_a_reader_that_is_killed_on_its_way_is_made_good():
+    ctx = procession.get_context("fork")
+    queue, arrived = ctx.Queue(), ctx.Semaphore(0)
+    for _ in range(10):
+        readers = []
+        for _ in range(2):
+            readers.append(start(ctx, promise_tasks.say_and_take_one, queue, arrived))
+            assert arrived.acquire(timeout=10)
+            wait_until(lambda pid=readers[-1].pid: is_asleep(pid))
+        queue.put("for whom?")
+        os.kill(readers[0].pid, signal.SIGKILL)  # the one that has waited for longer is woken first
+        wait_until(queue.empty, "the other reader", within_s=1.5)
+        readers[0].join(10)
+        queue.put("for the other, if the killed one was quick")
+        readers[1].join(10)
+        assert readers[1].exitcode == 0
+        while not queue.empty():
+            queue.get()
+
+
+def is_asleep(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
 
 
 def test_what_a_worker_had_sent_before_it_died_is_not_done_again(tmp_path):

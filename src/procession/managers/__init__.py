@@ -16,29 +16,26 @@ from procession.engine.clock import deadline_after, seconds_until
 from procession.engine.wire import ExceptionWithTraceback
 from procession.errors import ProcessError, StartFailed
 from procession.managers import link, objects
-from procession.managers.messages import RemoteError, Token, all_methods, convert_to_error, dispatch, public_methods
-from procession.managers.objects import Array, Namespace, Value
-from procession.managers.proxies import (
+from procession.managers.kinds import (
     AcquirerProxy,
     ArrayProxy,
-    AutoProxy,
     BarrierProxy,
     BaseListProxy,
     BasePoolProxy,
-    BaseProxy,
     BaseSetProxy,
     ConditionProxy,
     DictProxy,
     EventProxy,
     IteratorProxy,
     ListProxy,
-    MakeProxyType,
     NamespaceProxy,
     PoolProxy,
-    RebuildProxy,
     SetProxy,
     ValueProxy,
 )
+from procession.managers.messages import RemoteError, Token, all_methods, convert_to_error, dispatch, public_methods
+from procession.managers.objects import Array, Namespace, Value
+from procession.managers.proxies import AutoProxy, BaseProxy, MakeProxyType, RebuildProxy
 from procession.managers.server import Server
 from procession.process import AuthenticationString, BaseProcess, current_process, parent_process
 

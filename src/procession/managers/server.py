@@ -20,9 +20,10 @@ from procession.engine import lifetime
 from procession.errors import AuthenticationError
 from procession.managers import callers, objects
 from procession.managers.callers import Caller, CallerGone, Member
+from procession.managers.entries import Entry, Session, Sessions
 from procession.managers.messages import SERIALIZERS, Token, note_traceback, public_methods
 
-__all__ = ["Entry", "Server", "serving"]
+__all__ = ["Server", "serving"]
 
 _GRACE = 30.0  # seconds in which a proxy that was sent away may arrive, though its sender has dropped its own
 _LOST_GRACE = 5.0  # seconds in which a process whose lifeline broke may come again
@@ -35,32 +36,6 @@ _current: Server | None = None
 def serving() -> Server | None:
     """The server that this process is."""
     return _current
-
-
-class Entry:
-    """An object of the server."""
-
-    __slots__ = ("__weakref__", "count", "exposed", "ident", "obj", "typeids")
-
-    def __init__(self, obj: Any, ident: str, exposed: tuple[str, ...], typeids: Mapping[str, str]) -> None:
-        self.obj, self.ident, self.exposed, self.typeids = obj, ident, exposed, typeids
-        self.count = 0
-
-
-class _Session:
-    """One connection."""
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.member: Member | None = None
-        self.is_stock = True
-        self.is_served = False  # it goes on after its first request: with calls, or as a lifeline
-        self.is_lifeline = False
-        self.lent: list[Entry] = []  # mentioned in the last answer: kept until its receiver has said that it has them
-
-
-class _Sessions(threading.local):
-    current: _Session | None = None
 
 
 class Server:
@@ -97,8 +72,8 @@ class Server:
         self._sweeper: threading.Thread | None = None
         self._members: dict[str, Member] = {}
         self._strangers = Member("clients of the standard library")
-        self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
-        self._local = _Sessions()
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._local = Sessions()
         self._number = 0
         lifetime.on_fork_in_child(self, Server._forked)
         weakref.finalize(self, _close_pipe, self._stop)
@@ -154,7 +129,7 @@ class Server:
 
     def handle_request(self, conn: Any) -> None:
         """Serve a connection, from its first request to its end."""
-        session = self._local.current = _Session(conn)
+        session = self._local.current = Session(conn)
         self._sessions.add(session)
         try:
             _, method, args, kwds = self._words.loads(conn.recv_bytes())
@@ -171,7 +146,7 @@ class Server:
         finally:
             conn.close()
 
-    def _serve(self, session: _Session) -> None:
+    def _serve(self, session: Session) -> None:
         while not self.stop_event.is_set():
             data = session.connection.recv_bytes()
             session.lent.clear()
@@ -186,7 +161,7 @@ class Server:
                 self._answer_call(session, ident, method, args, kwds)
             del data, args, kwds
 
-    def _answer_function(self, session: _Session, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> None:
+    def _answer_function(self, session: Session, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> None:
         try:
             if method not in self.public:
                 raise AttributeError(f"{method!r} unrecognized")
@@ -199,7 +174,7 @@ class Server:
             os.write(self._stop[1], b"s")
 
     def _answer_call(
-        self, session: _Session, ident: str, method: str, args: Sequence[Any], kwds: Mapping[str, Any]
+        self, session: Session, ident: str, method: str, args: Sequence[Any], kwds: Mapping[str, Any]
     ) -> None:
         entry = self._entries.get(ident)
         if entry is None:
@@ -273,14 +248,14 @@ class Server:
             result = self._words.loads(data)
         return kind, result
 
-    def _send(self, session: _Session, answer: tuple[str, Any]) -> None:
+    def _send(self, session: Session, answer: tuple[str, Any]) -> None:
         try:
             data, _keep = self._words.dumps(answer)
         except Exception:
             data, _keep = self._words.dumps(("#UNSERIALIZABLE", traceback.format_exc()))
         session.connection.send_bytes(data)
 
-    def _try_send(self, session: _Session, answer: tuple[str, Any]) -> None:
+    def _try_send(self, session: Session, answer: tuple[str, Any]) -> None:
         try:
             self._send(session, answer)
         except (OSError, ValueError):
@@ -288,13 +263,13 @@ class Server:
 
     # ---- what clients ask of the server itself ----
 
-    def dummy(self, session: _Session) -> None:
+    def dummy(self, session: Session) -> None:
         """Nothing: the server is there."""
 
-    def shutdown(self, session: _Session) -> None:
+    def shutdown(self, session: Session) -> None:
         """End, once this is answered."""
 
-    def accept_connection(self, session: _Session, name: str, member: str = "", thread: int = -1) -> None:
+    def accept_connection(self, session: Session, name: str, member: str = "", thread: int = -1) -> None:
         """This connection is for the calls of one thread."""
         found = self._members.get(member)
         if member and found is None:
@@ -304,7 +279,7 @@ class Server:
         key = (member, thread) if member else None
         callers.serve_as(Caller(session.connection.fileno(), found, key))
 
-    def accept_member(self, session: _Session, name: str, pid: int) -> str:
+    def accept_member(self, session: Session, name: str, pid: int) -> str:
         """This connection is the lifeline of a process; the name by which its other connections mention it."""
         with self._mutex:
             self._number += 1
@@ -313,30 +288,30 @@ class Server:
         session.is_served, session.is_lifeline, session.is_stock = True, True, False
         return key
 
-    def create(self, session: _Session, typeid: str, /, *args: Any, **kwds: Any) -> tuple[str, tuple[str, ...]]:
+    def create(self, session: Session, typeid: str, /, *args: Any, **kwds: Any) -> tuple[str, tuple[str, ...]]:
         """Make an object; the client has one reference to it."""
         entry = self._make(typeid, args, kwds)
         self._refer(session, entry)
         return entry.ident, entry.exposed
 
-    def get_methods(self, session: _Session, token: Any) -> set[str]:
+    def get_methods(self, session: Session, token: Any) -> set[str]:
         """The methods that an object exposes."""
         ident = token if isinstance(token, str) else token.id
         return set(self._entries[ident].exposed)
 
-    def incref(self, session: _Session, ident: str) -> None:
+    def incref(self, session: Session, ident: str) -> None:
         """One reference more."""
         self._refer(session, self._entries[ident])
 
-    def decref(self, session: _Session, ident: str) -> None:
+    def decref(self, session: Session, ident: str) -> None:
         """One reference less."""
         self._unrefer(session.member or self._strangers, ident, 1)
 
-    def number_of_objects(self, session: _Session) -> int:
+    def number_of_objects(self, session: Session) -> int:
         """Objects that clients refer to."""
         return len(self._held)
 
-    def debug_info(self, session: _Session) -> str:
+    def debug_info(self, session: Session) -> str:
         """A line or two for each object that clients refer to."""
         with self._mutex:
             entries = sorted(self._held.values(), key=lambda entry: int(entry.ident, 16))
@@ -381,7 +356,7 @@ class Server:
         else:
             self._linger(entry, _GRACE)
 
-    def _refer(self, session: _Session, entry: Entry) -> None:
+    def _refer(self, session: Session, entry: Entry) -> None:
         member = session.member or self._strangers
         with self._mutex:
             member.counts[entry.ident] = member.counts.get(entry.ident, 0) + 1
@@ -426,7 +401,7 @@ class Server:
 
     # ---- lifelines ----
 
-    def _serve_member(self, session: _Session) -> None:
+    def _serve_member(self, session: Session) -> None:
         member = session.member
         assert member is not None
         has_left = False
@@ -451,7 +426,7 @@ class Server:
                 if not has_left:
                     member.die()
 
-    def _hold(self, session: _Session, ident: str) -> bool:
+    def _hold(self, session: Session, ident: str) -> bool:
         entry = self._entries.get(ident)
         if entry is None:
             return False
