@@ -8,7 +8,7 @@ Each also derives from what code written for the standard library catches.
     │   ├── InitializerFailed       a pool's initializer raised or died         RuntimeError
     │   ├── OwnerDied               the holder of a lock was killed             RuntimeError
     │   ├── SharedObjectGone        a handle outlived what it names             ReferenceError
-    │   ├── CannotEncode            an object cannot be pickled                 pickle.PicklingError
+    │   ├── CannotEncode            an object cannot be pickled                 pickle.PicklingError, TypeError
     │   ├── CannotDecode            bytes cannot be unpickled on the other side pickle.UnpicklingError
     │   ├── Closed                  the other end of a channel is closed        ValueError
     │   ├── StartFailed             a child process did not come up             RuntimeError
@@ -103,7 +103,7 @@ class SharedObjectGone(ProcessionError, ReferenceError):
     """The handle names a shared object that no process holds any more."""
 
 
-class CannotEncode(ProcessionError, pickle.PicklingError):
+class CannotEncode(ProcessionError, pickle.PicklingError, TypeError):
     """Neither pickle nor cloudpickle can turn the object into bytes."""
 
 

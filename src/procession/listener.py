@@ -240,7 +240,7 @@ def Client(address: Any, family: str | None = None, authkey: bytes | None = None
     return connection
 
 
-def deliver_challenge(connection: Any, authkey: bytes, *, digest_name: str = "sha256") -> None:
+def deliver_challenge(connection: Any, authkey: bytes, digest_name: str = "sha256") -> None:
     """Have the other end of a connection prove that it knows the key.
 
     Raises:

@@ -309,7 +309,7 @@ class _MainProcess(BaseProcess):
     def __init__(self) -> None:
         self._identity = ()
         self._name = "MainProcess"
-        self._parent_pid = 0
+        self._parent_pid: Any = None
         self._child = None
         self._closed = False
         # Locks of the standard library that a child makes ask the process for the prefix of their names.

@@ -235,15 +235,23 @@ _ending = _Ending()
 def _end_early(_: _Ending) -> None:
     info("process shutting down")
     debug('running all "atexit" finalizers with priority >= 0')
+    _finalize_early(_)
+
+
+def _finalize_early(_: _Ending) -> None:
     _run_finalizers(0)
-    lifetime.at_exit(_ending, _end_early)
+    lifetime.at_exit(_ending, _finalize_early)  # for what is registered from now on
 
 
 def _end_late(_: _Ending) -> None:
     debug('running the remaining "atexit" finalizers')
+    _finalize_late(_)
+
+
+def _finalize_late(_: _Ending) -> None:
     _run_finalizers()
     _remove_temp_dir()
-    lifetime.at_exit(_ending, _end_late, priority=-20)
+    lifetime.at_exit(_ending, _finalize_late, priority=-20)
 
 
 def _forked(_: object) -> None:

@@ -1,6 +1,7 @@
 """Every parameter of the standard library's callables is there: its name, place, kind and default."""
 
 import inspect
+import sys
 from inspect import Parameter
 from itertools import zip_longest
 
@@ -12,6 +13,8 @@ DIFFERENT = {
     "context.DefaultContext": "private: the package makes the only one",
     "pool.AsyncResult": "private: a pool makes them",
 }
+if sys.version_info < (3, 12):
+    DIFFERENT["connection.deliver_challenge"] = "private: its digest_name is new in Python 3.12"
 BY_KEYWORD = (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD)
 OF_ANY_NUMBER = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -126,3 +128,45 @@ def test_an_interrupted_start_leaves_nothing_and_the_next_one_works(ctx):
     procession.active_children()
     launch.stop_fork_server()
     wait_until(lambda: children_of(os.getpid()) <= before)
+
+
+_WITHOUT_A_DESCRIPTOR = """
+import os, resource, sys
+import procession
+
+def report(path):
+    open(path, "w").close()
+
+if __name__ == "__main__":
+    ctx = procession.get_context(sys.argv[1])
+    first = ctx.Process(target=os.getpid)
+    first.start()
+    first.join()
+    first.close()
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, 256))
+    process = ctx.Process(target=report, args=(sys.argv[2],))
+    try:
+        process.start()
+    except OSError as error:
+        print(error.strerror)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    if sys.argv[1] == "fork":
+        try:
+            print(os.waitpid(-1, os.WNOHANG))
+        except ChildProcessError:
+            print("no child")
+    print(os.path.exists(sys.argv[2]), process.pid, procession.active_children())
+"""
+
+
+def test_a_child_that_could_not_be_watched_does_not_run(ctx, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(_WITHOUT_A_DESCRIPTOR)
+    command = [sys.executable, str(program), ctx.get_start_method(), str(tmp_path / "ran")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and done.stderr == ""
+    told, *child, left = done.stdout.splitlines()
+    assert told == "Too many open files" and left == "False None []"
+    assert child in ([], ["no child"])

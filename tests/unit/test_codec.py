@@ -158,3 +158,15 @@ class Raises:
 def test_an_error_of_the_users_own_pickling_is_the_cause():
     with pytest.raises(CannotEncode, match="in reduce"):
         codec.encode(Raises())
+
+
+def test_an_open_file_is_refused_and_not_sent_as_what_is_in_it(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("inside")
+    with path.open() as file, pytest.raises(CannotEncode, match="open file"):
+        codec.encode([file, lambda: None])
+
+
+def test_what_cannot_be_pickled_is_a_type_error_too():
+    with pytest.raises(TypeError, match="pickle"):
+        codec.encode(threading.Lock())

@@ -88,7 +88,7 @@ def test_what_is_not_open_is_an_error(pipes):
         wait([pipes[2], 44977608])
     with pytest.raises(ValueError, match="-1"):
         wait([-1])
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="text"):
         wait(["text"])
 
 

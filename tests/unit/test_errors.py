@@ -14,7 +14,7 @@ SECOND_BASES = {
     errors.InitializerFailed: RuntimeError,
     errors.OwnerDied: RuntimeError,
     errors.SharedObjectGone: ReferenceError,
-    errors.CannotEncode: pickle.PicklingError,
+    errors.CannotEncode: TypeError,
     errors.CannotDecode: pickle.UnpicklingError,
     errors.Closed: ValueError,
     errors.StartFailed: RuntimeError,

@@ -1,5 +1,6 @@
 """What differs by operating system in Python: one contract, one file per system.
 
+    end_at_once(pid)            kills a child and collects it
     open_sentinel(pid)          -> descriptor that becomes readable when the process has ended; -1 if it is gone
     collect(pid, sentinel)      -> exit code, None while it runs, UNKNOWN if somebody else has reaped it
     wait_readable(fds, timeout) -> those that are readable
@@ -30,6 +31,7 @@ from procession._os.posix import (
     UNKNOWN,
     collect,
     cpu_count,
+    end_at_once,
     interpreter_command,
     open_sentinel,
     start_program,
@@ -59,6 +61,7 @@ __all__ = [
     "collect",
     "connect_nearby",
     "cpu_count",
+    "end_at_once",
     "interpreter_command",
     "is_own_user",
     "listen_nearby",

@@ -5,9 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["UNKNOWN", "collect", "cpu_count", "interpreter_command", "open_sentinel", "start_program", "wait_readable"]
+__all__ = [
+    "UNKNOWN",
+    "collect",
+    "cpu_count",
+    "end_at_once",
+    "interpreter_command",
+    "open_sentinel",
+    "start_program",
+    "wait_readable",
+]
 
 UNKNOWN = "unknown"  # the process has ended, and its exit code went to somebody else
 
@@ -18,6 +28,15 @@ def open_sentinel(pid: int) -> int:
         return os.pidfd_open(pid)
     except ProcessLookupError:
         return -1
+
+
+def end_at_once(pid: int) -> None:
+    """Kill a child and collect it."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ChildProcessError, ProcessLookupError):
+        pass  # somebody else has collected it
 
 
 def collect(pid: int, sentinel: int) -> int | str | None:

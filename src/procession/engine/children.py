@@ -27,7 +27,14 @@ class Child:
     def __init__(self, pid: int, identity: int) -> None:
         self.pid = pid
         self.identity = identity
-        self.sentinel = _os.open_sentinel(pid)
+        self.sentinel = -1
+        try:
+            self.sentinel = _os.open_sentinel(pid)
+        except OSError:
+            # Too many open files.  Whoever asked for it is told that it did not start: so it must not run.
+            _os.end_at_once(pid)
+            _core.process_sweep(identity, True)
+            raise
         self.tasks: memory.Channel | None = None
         self.claim = (0, 0, 0, 0)
         self.head = 0
@@ -75,9 +82,12 @@ class Child:
 
     def close(self) -> None:
         """Give the sentinel back."""
-        if self.sentinel >= 0:
-            os.close(self.sentinel)
-            self.sentinel = -1
+        sentinel, self.sentinel = self.sentinel, -1
+        if sentinel >= 0:
+            try:
+                os.close(sentinel)
+            except OSError:
+                pass  # the program has closed all descriptors that it did not know
 
     def __del__(self) -> None:
         self.close()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -138,9 +139,17 @@ def _dump_with_reducers(value: Any, keep: Callable[[pickle.PickleBuffer], Any] |
 def _dump_by_value(value: Any, buffers: _Buffers, before: int) -> bytes:
     import cloudpickle
 
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            # It would send what is in the file in its place.
+            if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
+                raise TypeError(f"cannot pickle an open file: {obj!r}")
+            return super().reducer_override(obj)
+
     _forget(buffers, before)
-    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=None if buffers is None else buffers.append)
-    return data
+    file = io.BytesIO()
+    Pickler(file, 5, None if buffers is None else buffers.append).dump(value)
+    return file.getvalue()
 
 
 def _forget(buffers: _Buffers, before: int) -> None:

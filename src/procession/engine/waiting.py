@@ -63,7 +63,7 @@ def _wait_with_bell(things: list[Any], descriptors: list[int], deadline: int) ->
 
 
 def _descriptor(thing: Any) -> int:
-    fd = thing if isinstance(thing, int) else thing.fileno()
+    fd = thing if isinstance(thing, int) or not hasattr(thing, "fileno") else thing.fileno()
     if not isinstance(fd, int) or fd < 0:
         raise ValueError(f"cannot wait for {thing!r}: {fd!r} is not a descriptor")
     return fd

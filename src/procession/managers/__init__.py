@@ -320,7 +320,7 @@ def _tell_to_stop(process: BaseProcess, address: Any, authkey: bytes, serializer
 
     deadline = deadline_after(patience)
     # It may be stopped, and never answer.
-    asking = threading.Thread(target=ask, daemon=True)
+    asking = threading.Thread(target=ask, name="procession-asking", daemon=True)
     asking.start()
     process.join(seconds_until(deadline))
     return not process.is_alive()

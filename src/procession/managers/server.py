@@ -112,7 +112,9 @@ class Server:
                 continue
             if connection is None:
                 return
-            threading.Thread(target=self.handle_request, args=(connection,), daemon=True).start()
+            threading.Thread(
+                target=self.handle_request, args=(connection,), name="procession-client", daemon=True
+            ).start()
 
     def _forked(self) -> None:
         """In a forked child of the server: the clients are the server's own."""
@@ -383,7 +385,7 @@ class Server:
         with self._mutex:
             self._limbo.append((time.monotonic() + seconds, entry))
             if self._sweeper is None:
-                self._sweeper = threading.Thread(target=self._sweep, daemon=True)
+                self._sweeper = threading.Thread(target=self._sweep, name="procession-sweeper", daemon=True)
                 self._sweeper.start()
 
     def _sweep(self) -> None:
