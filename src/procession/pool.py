@@ -446,5 +446,9 @@ def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> An
     process = make(target=loop.main, args=(spec,))
     process.name, process.daemon = process.name.replace("Process", "PoolWorker"), True
     process._starts_quietly, process._is_deaf = quiet, True
-    process.start()
+    with warnings.catch_warnings():
+        if quiet:
+            # Of a fork with threads: whoever made the pool has been told, and whoever waits for a result is not to be.
+            warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
     return process

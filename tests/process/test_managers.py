@@ -3,12 +3,14 @@
 import gc
 import pickle
 import queue
+import subprocess
+import sys
 import threading
 import traceback
 
 import pytest
 
-from conftest import wait_until
+from conftest import is_running, wait_until
 from procession import managers
 from procession.errors import SharedObjectGone
 
@@ -250,3 +252,18 @@ def test_a_remote_manager_is_used_by_its_address_and_key(serializer):
         assert server.inbox().get() == ["hello", 1, None]
         with pytest.raises(Exception, match=r"digest|rejected"):
             Remote(server.address, b"wrong", serializer).connect()
+
+
+def test_a_program_that_forgets_its_manager_ends_in_silence_and_takes_it_along(ctx, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, procession\n"
+        "if __name__ == '__main__':\n"
+        "    procession.set_start_method(sys.argv[1])\n"
+        "    manager = procession.Manager()\n"
+        "    print(manager.list([1, 2]), manager._process.pid)\n"
+    )
+    command = [sys.executable, str(program), ctx.get_start_method()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stderr) == (0, "")
+    wait_until(lambda: not is_running(int(done.stdout.split()[-1])))

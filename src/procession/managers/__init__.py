@@ -321,7 +321,10 @@ def _tell_to_stop(process: BaseProcess, address: Any, authkey: bytes, serializer
     deadline = deadline_after(patience)
     # It may be stopped, and never answer.
     asking = threading.Thread(target=ask, name="procession-asking", daemon=True)
-    asking.start()
+    try:
+        asking.start()
+    except RuntimeError:
+        return False  # the interpreter ends, and starts no more threads
     process.join(seconds_until(deadline))
     return not process.is_alive()
 

@@ -276,7 +276,7 @@ class Server:
         found = self._members.get(member)
         if member and found is None:
             raise KeyError(f"no process {member} is known here: its lifeline has ended")
-        threading.current_thread().name = name or "a client"
+        threading.current_thread().name = f"procession-client {name}"
         session.member, session.is_stock, session.is_served = found, found is None, True
         key = (member, thread) if member else None
         callers.serve_as(Caller(session.connection.fileno(), found, key))
