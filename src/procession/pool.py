@@ -402,10 +402,7 @@ class Pool:
 
 
 class ThreadPool(Pool):
-    """Like multiprocessing.pool.ThreadPool: a Pool whose workers are threads of this process, so that nothing is pickled.
-
-    terminate() ends no call that runs, and join() after it waits no longer than a moment for one.
-    """
+    """Like multiprocessing.pool.ThreadPool: a Pool whose workers are threads of this process, so that nothing is pickled."""
 
     def __init__(
         self,
@@ -447,8 +444,7 @@ def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> An
     process.name, process.daemon = process.name.replace("Process", "PoolWorker"), True
     process._starts_quietly, process._is_deaf = quiet, True
     with warnings.catch_warnings():
-        if quiet:
-            # Of a fork with threads: whoever made the pool has been told, and whoever waits for a result is not to be.
+        if quiet:  # whoever made the pool has been told of a fork with threads; who waits for a result is not to be
             warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     return process
