@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,20 @@ def wait_until(is_true: Callable[[], Any], what: str = "the condition", within_s
         assert time.monotonic() < end, f"{what} did not come within {within_s:g} s"
         time.sleep(0.003)
     return value
+
+
+def start(ctx: Any, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A process of the context `ctx` that runs the function."""
+    process = ctx.Process(target=function, args=arguments, **options)
+    process.start()
+    return process
+
+
+def join_all(processes: Iterable[Any], within_s: float = 20.0) -> None:
+    """Wait until all have ended well."""
+    for process in processes:
+        process.join(within_s)
+        assert process.exitcode == 0
 
 
 def _descriptors() -> dict[int, str]:

@@ -199,10 +199,9 @@ class BaseContext(_stdlib.BaseContext):  # type: ignore[misc]
 
     def freeze_support(self) -> None:
         """In a child of a frozen program: do the child's work, and do not come back.  Elsewhere nothing."""
-        if program.frozen_command() is not None:
-            from procession.worker import boot
+        from procession.spawn import freeze_support
 
-            boot.main_of_frozen()
+        freeze_support()
 
     def allow_connection_pickling(self) -> None:
         """Nothing to do: connections and sockets can always be sent."""

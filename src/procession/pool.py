@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 from procession import _os
-from procession.engine import launch, wire
+from procession.engine import program, wire
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.functions import FunctionTable, LocalFunction, SentFunction
 from procession.engine.tickets import CallTicket, Failure, MapTicket, OrderedStream, UnorderedStream
@@ -212,7 +212,7 @@ class Pool:
 
             context = get_context()
         self._processes = _checked_size(processes, maxtasksperchild, initializer)
-        by_value = context.get_start_method() != "fork" and launch.main_origin() is None
+        by_value = context.get_start_method() != "fork" and program.main_origin() is None
         self._workers = Workers(
             self._processes,
             functools.partial(_start_worker, functools.partial(self.Process, context)),
@@ -443,8 +443,5 @@ def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> An
     process = make(target=loop.main, args=(spec,))
     process.name, process.daemon = process.name.replace("Process", "PoolWorker"), True
     process._starts_quietly, process._is_deaf = quiet, True
-    with warnings.catch_warnings():
-        if quiet:  # whoever made the pool has been told of a fork with threads; who waits for a result is not to be
-            warnings.simplefilter("ignore", DeprecationWarning)
-        process.start()
+    process.start()
     return process

@@ -39,7 +39,7 @@ class BaseProcess(_stdlib.BaseProcess):
     """Like multiprocessing.Process.  A daemonic one dies with its parent, however that ends."""
 
     _start_method: str | None = None
-    _starts_quietly = False  # it does not print why it cannot begin
+    _starts_quietly = False  # see launch.start()
     _is_deaf = False  # to Ctrl-C, until its target says otherwise
 
     def __init__(

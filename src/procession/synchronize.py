@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from procession import _core
-from procession.engine import memory
+from procession.engine import memory, waiting
 from procession.engine.clock import clock_ns, deadline_after, seconds_until
 from procession.errors import OwnerDied
 
@@ -181,13 +181,7 @@ class Condition(_core.Condition):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """wait() until `predicate` is true or `timeout` seconds have passed; the predicate's last value."""
-        deadline = deadline_after(timeout)
-        while not (result := predicate()):
-            left = seconds_until(deadline)
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-        return result
+        return waiting.wait_for(self.wait, predicate, timeout)
 
     def notify(self, n: int = 1) -> None:
         """Let `n` of those go on who wait; they do so once the lock is free."""

@@ -8,14 +8,8 @@ import pytest
 
 import connection_tasks as tasks
 import procession
-from conftest import wait_until
+from conftest import start, wait_until
 from procession.errors import SharedObjectGone
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 @pytest.mark.deadline(60)

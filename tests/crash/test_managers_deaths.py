@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import procession
-from conftest import is_running, wait_until
+from conftest import is_running, start, wait_until
 from procession import managers
 
 
@@ -16,12 +16,6 @@ from procession import managers
 def manager():
     with procession.get_context("fork").Manager() as manager:
         yield manager
-
-
-def start(ctx, function, *args):
-    process = ctx.Process(target=function, args=args)
-    process.start()
-    return process
 
 
 def hold(thing, arrived):

@@ -12,14 +12,8 @@ import pytest
 import procession
 import promise_tasks
 import tasks
-from conftest import is_running, wait_until
+from conftest import is_running, start, wait_until
 from procession.errors import OwnerDied, WorkerDied
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 @pytest.mark.parametrize("kind", ["Queue", "JoinableQueue", "SimpleQueue"])

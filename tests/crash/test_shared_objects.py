@@ -11,14 +11,8 @@ import pytest
 
 import procession
 import tasks
-from conftest import wait_until
+from conftest import start, wait_until
 from procession.errors import OwnerDied
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 def test_a_lock_whose_holder_was_killed_says_so_once_and_is_free(ctx, tmp_path):

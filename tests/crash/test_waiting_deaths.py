@@ -8,14 +8,8 @@ import pytest
 
 import procession
 import waiting_tasks
-from conftest import wait_until
+from conftest import start, wait_until
 from procession.errors import OwnerDied
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 def test_the_permit_of_a_killed_process_comes_back(ctx, tmp_path):

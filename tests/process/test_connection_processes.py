@@ -13,14 +13,9 @@ import pytest
 
 import connection_tasks as tasks
 import procession
+from conftest import start
 from procession.connection import wait
 from procession.errors import CannotEncode, SharedObjectGone
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 def join_all(*processes, within_s=20):

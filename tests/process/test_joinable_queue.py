@@ -8,15 +8,9 @@ import pytest
 import procession
 import tasks
 import waiting_tasks
+from conftest import start
 from procession.errors import CannotEncode
 from procession.queues import Queue
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
-
 
 # ---- JoinableQueue ----
 

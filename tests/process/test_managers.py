@@ -267,3 +267,13 @@ def test_a_program_that_forgets_its_manager_ends_in_silence_and_takes_it_along(c
     done = subprocess.run(command, capture_output=True, text=True, timeout=15)
     assert (done.returncode, done.stderr) == (0, "")
     wait_until(lambda: not is_running(int(done.stdout.split()[-1])))
+
+
+@pytest.mark.parametrize(
+    ("typeid", "args"),
+    [("dict", ({1: 2},)), ("list", ([1, 2],)), ("Array", ("i", [1, 2])), ("Value", ("i", 3)), ("Namespace", ())],
+)
+def test_plain_pickle_takes_every_kind_of_proxy(forked, typeid, args):
+    shared = getattr(forked, typeid)(*args)
+    arrived = pickle.loads(pickle.dumps(shared))
+    assert type(arrived) is type(shared) and str(arrived) == str(shared)

@@ -13,15 +13,9 @@ import pytest
 import procession
 import promise_tasks
 import tasks
-from conftest import wait_until
+from conftest import start, wait_until
 from procession import _core
 from procession.errors import CannotEncode
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
 
 
 @pytest.mark.parametrize("kind", ["Queue", "JoinableQueue", "SimpleQueue"])

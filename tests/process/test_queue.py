@@ -10,20 +10,8 @@ import pytest
 
 import procession
 import tasks
+from conftest import join_all, start
 from procession.errors import CannotEncode
-
-
-def start(ctx, function, *arguments, **options):
-    process = ctx.Process(target=function, args=arguments, **options)
-    process.start()
-    return process
-
-
-def join_all(processes, within_s=15):
-    for process in processes:
-        process.join(within_s)
-        assert process.exitcode == 0
-
 
 # ---- Queue ----
 

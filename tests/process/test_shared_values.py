@@ -11,20 +11,9 @@ import pytest
 
 import procession
 import shared_tasks
+from conftest import join_all, start
 from procession.heap import BufferWrapper
 from shared_tasks import Line, Point
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
-
-
-def join_all(processes, within_s=20):
-    for process in processes:
-        process.join(within_s)
-        assert process.exitcode == 0
 
 
 def one_of_each(ctx):

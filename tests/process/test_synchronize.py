@@ -12,20 +12,8 @@ import pytest
 import procession
 import tasks
 import waiting_tasks
-from conftest import wait_until
+from conftest import join_all, start, wait_until
 from procession.synchronize import SEM_VALUE_MAX
-
-
-def start(ctx, function, *arguments):
-    process = ctx.Process(target=function, args=arguments)
-    process.start()
-    return process
-
-
-def join_all(processes, within_s=20):
-    for process in processes:
-        process.join(within_s)
-        assert process.exitcode == 0
 
 
 def one_of_each(ctx):

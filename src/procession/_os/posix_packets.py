@@ -66,7 +66,7 @@ def carries_packets(fd: int) -> bool:
 
 
 def packet_socket(fd: int) -> socket.socket:
-    """A socket object for a descriptor, which it does not own: it must be detached."""
+    """A socket object for a descriptor; who does not give it the descriptor must detach() it in the end."""
     found = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fd)
     _set_blocking(found)
     return found

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 from queue import Queue
 from threading import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore, current_thread
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procession.dummy.connection import Pipe
-from procession.pool import ThreadPool
+
+if TYPE_CHECKING:
+    from procession.pool import ThreadPool
 
 __all__ = [
     "Barrier",
@@ -134,4 +136,6 @@ def Pool(
     processes: int | None = None, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()
 ) -> ThreadPool:
     """A pool of threads."""
+    from procession.pool import ThreadPool
+
     return ThreadPool(processes, initializer, initargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 from procession import _core, _os
@@ -79,6 +80,12 @@ class Child:
                     os.kill(self.pid, number)
                 except ProcessLookupError:
                     pass
+
+    def end(self) -> None:
+        """Kill it unless it has ended, collect it, and give the sentinel back."""
+        self.send_signal(signal.SIGKILL)
+        self.wait()
+        self.close()
 
     def close(self) -> None:
         """Give the sentinel back."""

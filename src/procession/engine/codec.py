@@ -14,6 +14,7 @@ short header, which is read without unpickling anything.
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import struct
@@ -47,6 +48,7 @@ __all__ = [
     "encode_with_blocks",
     "header_of",
     "is_plain",
+    "own_error",
     "short_head",
 ]
 
@@ -115,8 +117,6 @@ def encode_with_blocks(value: Any) -> tuple[bytes, list[Block]]:
     Raises:
         CannotEncode: as encode() does.
     """
-    if (plain := dump_plain(value)) is not None:
-        return plain, []
     if exported:
         take_exported()
     before = descriptors.mark()
@@ -137,6 +137,14 @@ def _dump_with_reducers(value: Any, keep: Callable[[pickle.PickleBuffer], Any] |
 
 
 def _dump_by_value(value: Any, buffers: _Buffers, before: int) -> bytes:
+    _forget(buffers, before)
+    file = io.BytesIO()
+    _by_value_pickler()(file, 5, None if buffers is None else buffers.append).dump(value)
+    return file.getvalue()
+
+
+@functools.cache
+def _by_value_pickler() -> Any:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -146,10 +154,13 @@ def _dump_by_value(value: Any, buffers: _Buffers, before: int) -> bytes:
                 raise TypeError(f"cannot pickle an open file: {obj!r}")
             return super().reducer_override(obj)
 
-    _forget(buffers, before)
-    file = io.BytesIO()
-    Pickler(file, 5, None if buffers is None else buffers.append).dump(value)
-    return file.getvalue()
+    return Pickler
+
+
+def own_error(error: CannotEncode) -> BaseException | None:
+    """What the object's own code raised when it was pickled; None if it was pickle that refused."""
+    complaint = error.__cause__
+    return None if isinstance(complaint, (pickle.PicklingError, TypeError, AttributeError)) else complaint
 
 
 def _forget(buffers: _Buffers, before: int) -> None:

@@ -15,7 +15,7 @@ _SIGTERM, _SIGKILL = 15, 9
 
 
 class Member(Protocol):
-    """A worker, as the crew sees it: a launch.Child, or a thread that looks like one.
+    """A worker, as the crew sees it: a children.Child, or a thread that looks like one.
 
     Attributes:
         pid: 0 for a thread.

@@ -25,7 +25,7 @@ from procession import _core, _os
 from procession.engine import codec, descriptors, lifetime, memory
 from procession.engine.children import Child
 from procession.engine.clock import deadline_after
-from procession.engine.program import command_line, frozen_command, main_facts, main_origin
+from procession.engine.program import command_line, frozen_command, main_facts
 from procession.errors import StartFailed
 
 if TYPE_CHECKING:
@@ -33,15 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER",
-    "METHODS",
     "REQUEST",
-    "Child",
     "end_process",
     "flush_streams",
     "fork_server_pid",
     "hear_interrupts",
-    "main_facts",
-    "main_origin",
     "preload",
     "set_booting",
     "start",
@@ -49,7 +45,6 @@ __all__ = [
     "warm_up",
 ]
 
-METHODS = ("fork", "spawn", "forkserver")
 # To the fork server: an identity, and how many descriptors come with this packet and those that follow.
 REQUEST = struct.Struct("<qq")
 ANSWER = struct.Struct("<q")  # a pid, or minus errno
@@ -87,8 +82,8 @@ def start(
 ) -> None:
     """Start a child that runs `body`, and call ``started(child)``: no interrupt comes between.
 
-    With `quiet` the child does not print why it cannot begin; with `deaf` it hears no SIGINT before it says so by
-    `hear_interrupts()`.
+    With `quiet` the child does not print why it cannot begin, and nobody is warned of a fork with threads.  With `deaf` it
+    hears no SIGINT before it says so by `hear_interrupts()`.
 
     Raises:
         RuntimeError: this interpreter is still importing the main module that starts the child.
@@ -105,7 +100,7 @@ def start(
     memory.ensure()
     with _Deaf() as hush:
         if method == "fork":
-            child = _start_forked(body if deaf else functools.partial(_hear_and_run, hush, body))
+            child = _start_forked(body if deaf else functools.partial(_hear_and_run, hush, body), quiet=quiet)
         else:
             child = _start_apart(method, body, hush, quiet=quiet, deaf=deaf)
         started(child)
@@ -149,17 +144,20 @@ def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: boo
         with descriptors.Bundle(is_for_child=True) as bundle:
             payload = codec.encode(body, header, main_by_value="main" not in facts)
             _core.message_give(codec.as_message(payload), identity)
-            if method == "spawn":
-                return Child(_start_fresh("procession.worker.boot", identity, bundle.fds), identity)
-            return Child(_fork_server.fork(identity, bundle.fds, hush), identity)
+            with _room_for_sentinel():
+                if method == "spawn":
+                    pid = _start_fresh("procession.worker.boot", identity, bundle.fds)
+                else:
+                    pid = _fork_server.fork(identity, bundle.fds, hush)
+            return Child(pid, identity)
     except BaseException:
         _core.process_sweep(identity, False)
         raise
 
 
-def _start_forked(body: Callable[[], int]) -> Child:
+def _start_forked(body: Callable[[], int], *, quiet: bool) -> Child:
     flush_streams()
-    with _forking, warnings.catch_warnings(record=True) as caught:
+    with _room_for_sentinel(), _forking, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pid = os.fork()
         if pid == 0:
@@ -170,16 +168,28 @@ def _start_forked(body: Callable[[], int]) -> Child:
     child = Child(pid, memory.claim_fork_identity())
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
     # before the child is known, because the warning may be an error.
-    if any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
+    if not quiet and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
         try:
             for warning in caught:
                 warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)  # type: ignore[arg-type]
         except Warning:
-            child.send_signal(9)
-            child.wait()
-            child.close()
+            child.end()
             raise
     return child
+
+
+@contextmanager
+def _room_for_sentinel() -> Iterator[None]:
+    """Afterwards there is a descriptor with which to watch the child that was started meanwhile.
+
+    Raises:
+        OSError: there is none; so nothing is started that would have to be killed.
+    """
+    spare = os.dup(_core.arena_fd())
+    try:
+        yield
+    finally:
+        os.close(spare)
 
 
 def _hear_and_run(hush: _Deaf, body: Body) -> int:
@@ -288,17 +298,13 @@ class _ForkServer:
     def _abandon(self, identity: int) -> None:
         """Whoever has asked for this child was interrupted: there must be none, nor an answer for the next one to read."""
         if self._server is not None and self._socket is not None:
-            self._server.send_signal(9)
-            self._server.wait()
+            self._server.end()
             try:
                 answer = self._socket.recv(ANSWER.size)
             except OSError:
                 answer = b""
             if len(answer) == ANSWER.size and (pid := ANSWER.unpack(answer)[0]) > 0:
-                child = Child(pid, identity)
-                child.send_signal(9)
-                child.wait()
-                child.close()
+                Child(pid, identity).end()
         self._drop()
 
     def _drop(self) -> None:
@@ -306,10 +312,8 @@ class _ForkServer:
             self._socket.close()
             self._socket = None
         if self._server is not None:
-            if self._server.wait(deadline_after(1.0)) is None:
-                self._server.send_signal(9)
-                self._server.wait()
-            self._server.close()
+            self._server.wait(deadline_after(1.0))
+            self._server.end()
             self._server = None
 
     @property

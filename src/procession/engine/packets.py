@@ -45,7 +45,7 @@ _rooms: list[bytearray] = []  # to receive into; taken out while in use, for a s
 
 
 class End:
-    """One end of a pipe; `fd` is the caller's to close, after this."""
+    """One end of a pipe, on the descriptor `fd`, which is this object's from now on."""
 
     def __init__(self, fd: int) -> None:
         self._socket = _os.packet_socket(fd)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from procession import _os
 from procession._core import Bell
 from procession.engine.clock import deadline_after, seconds_until
 
-__all__ = ["wait_any"]
+__all__ = ["wait_any", "wait_for"]
 
 _LOOK_AGAIN = 0.5  # seconds after which a ring that was lost, with a process that was killed, is made good
 
@@ -42,13 +42,19 @@ def _wait_with_bell(things: list[Any], descriptors: list[int], deadline: int) ->
     ringers = {id(thing): thing for thing, fd in zip(things, descriptors, strict=True) if fd < 0}
     bell = Bell()
     watched = [fd for fd in descriptors if fd >= 0] + [bell.fileno()]
+
+    def arm() -> set[int]:
+        return {key for key, thing in ringers.items() if thing._wait_arm(bell)}
+
     try:
         while True:
-            rung = {key for key, thing in ringers.items() if thing._wait_arm(bell)}
+            rung = arm()
             left = seconds_until(deadline)
             pause = 0.0 if rung else _LOOK_AGAIN if left is None else min(left, _LOOK_AGAIN)
             readable = set(_os.wait_readable(watched, pause))
-            bell.clear()
+            if bell.fileno() in readable:
+                bell.clear()
+                rung = arm()  # who has rung is ready as well as what else became readable meanwhile
             ready = [
                 thing
                 for thing, fd in zip(things, descriptors, strict=True)
@@ -60,6 +66,17 @@ def _wait_with_bell(things: list[Any], descriptors: list[int], deadline: int) ->
         for thing in ringers.values():
             thing._wait_disarm(bell)
         bell.close()
+
+
+def wait_for(wait: Callable[[float | None], object], predicate: Callable[[], Any], timeout: float | None) -> Any:
+    """Call ``wait(seconds)`` until `predicate` is true or `timeout` seconds have passed; the predicate's last value."""
+    deadline = deadline_after(timeout)
+    while not (result := predicate()):
+        left = seconds_until(deadline)
+        if left == 0:
+            break
+        wait(left)
+    return result
 
 
 def _descriptor(thing: Any) -> int:

@@ -19,7 +19,7 @@ from pickle import dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession.engine import codec
-from procession.engine.codec import SHORT, Payload, decode, encode, header_of, is_plain
+from procession.engine.codec import SHORT, Payload, decode, encode, header_of, is_plain, own_error
 from procession.errors import CannotDecode, CannotEncode
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def encode_argument(value: Any, header: bytes = b"", *, main_by_value: bool = Fa
     try:
         return encode(value, header, main_by_value=main_by_value)
     except CannotEncode as error:
-        complaint = error.__cause__
-        if complaint is None or isinstance(complaint, (pickle.PicklingError, TypeError, AttributeError)):
+        complaint = own_error(error)
+        if complaint is None:
             raise
     raise complaint
 

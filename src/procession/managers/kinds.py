@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from procession.engine.clock import deadline_after, seconds_until
+from procession.engine import waiting
 from procession.managers.proxies import BaseProxy, MakeProxyType
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = [
     "AcquirerProxy",
     "ArrayProxy",
     "BarrierProxy",
+    "BaseDictProxy",
     "BaseListProxy",
     "BasePoolProxy",
     "BaseSetProxy",
@@ -103,13 +104,7 @@ class ConditionProxy(AcquirerProxy):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until ``predicate()``, which is called here, is true; what it gave last."""
-        deadline = deadline_after(timeout)
-        while not (result := predicate()):
-            left = seconds_until(deadline)
-            if left == 0:
-                break
-            self.wait(left)
-        return result
+        return waiting.wait_for(self.wait, predicate, timeout)
 
 
 class EventProxy(BaseProxy):
@@ -207,14 +202,12 @@ class ValueProxy(BaseProxy):
     __class_getitem__: Any = classmethod(types.GenericAlias)
 
 
-ArrayProxy: Any = MakeProxyType("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
-
 # fmt: off
 BaseListProxy: Any = MakeProxyType("BaseListProxy", (
     "__add__", "__contains__", "__delitem__", "__getitem__", "__imul__", "__len__", "__mul__", "__reversed__", "__rmul__",
     "__setitem__", "append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse", "sort",
 ))
-DictProxy: Any = MakeProxyType("DictProxy", (
+BaseDictProxy: Any = MakeProxyType("BaseDictProxy", (
     "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__", "__ror__", "__setitem__",
     "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values",
 ))
@@ -249,13 +242,18 @@ class ListProxy(BaseListProxy):  # type: ignore[misc]
         return _change(self, "__imul__", value)  # type: ignore[no-any-return]
 
 
-def _ior_dict(self: Any, value: Any) -> Any:
-    return _change(self, "__ior__", value)
+class DictProxy(BaseDictProxy):  # type: ignore[misc]
+    """For a dict."""
+
+    _method_to_typeid_ = {"__iter__": "Iterator"}
+    __class_getitem__: Any = classmethod(types.GenericAlias)
+
+    def __ior__(self, value: Any) -> Self:
+        return _change(self, "__ior__", value)  # type: ignore[no-any-return]
 
 
-DictProxy.__ior__ = _ior_dict
-DictProxy.__class_getitem__ = classmethod(types.GenericAlias)
-DictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
+class ArrayProxy(MakeProxyType("BaseArrayProxy", ("__len__", "__getitem__", "__setitem__"))):  # type: ignore[misc]
+    """For an array."""
 
 
 class SetProxy(BaseSetProxy):  # type: ignore[misc]

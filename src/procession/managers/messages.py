@@ -7,7 +7,6 @@ answer     ("#RETURN", value)  ("#ERROR", exception)  ("#TRACEBACK", text)  ("#U
 
 from __future__ import annotations
 
-import pickle
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,8 +75,8 @@ def _pickle(value: Any) -> tuple[bytes, Any]:
     try:
         return codec.encode_with_blocks(value)
     except CannotEncode as error:
-        complaint = error.__cause__
-        if complaint is None or isinstance(complaint, (pickle.PicklingError, TypeError, AttributeError)):
+        complaint = codec.own_error(error)
+        if complaint is None:
             raise
     raise complaint
 

@@ -5,14 +5,14 @@ Their difference: who waits for a client that is killed stops waiting, and what 
 
 from __future__ import annotations
 
-import array
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from procession.engine.clock import deadline_after, seconds_until
+from procession.dummy import Array, Namespace
+from procession.engine import waiting
 from procession.managers.callers import LOOK as _LOOK
 from procession.managers.callers import Caller, CallerGone, Member, caller, patiently
 
@@ -274,13 +274,7 @@ class Condition:
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until ``predicate()`` is true; what it gave last."""
-        deadline = deadline_after(timeout)
-        while not (result := predicate()):
-            left = seconds_until(deadline)
-            if left == 0:
-                break
-            self.wait(left)
-        return result
+        return waiting.wait_for(self.wait, predicate, timeout)
 
     def notify(self, n: int = 1) -> None:
         """Wake `n` that wait."""
@@ -391,17 +385,6 @@ def take_back(obj: Any, method: str, result: Any) -> None:
         obj.release()
 
 
-class Namespace:
-    """A place for attributes."""
-
-    def __init__(self, /, **kwds: Any) -> None:
-        self.__dict__.update(kwds)
-
-    def __repr__(self) -> str:
-        public = sorted(f"{name}={value!r}" for name, value in self.__dict__.items() if not name.startswith("_"))
-        return f"{type(self).__name__}({', '.join(public)})"
-
-
 class Value:
     """A place for one value."""
 
@@ -421,8 +404,3 @@ class Value:
         return f"{type(self).__name__}({self._typecode!r}, {self._value!r})"
 
     value = property(get, set)
-
-
-def Array(typecode: str, sequence: Iterable[Any], lock: Any = True) -> array.array[Any]:
-    """An array of the standard library."""
-    return array.array(typecode, sequence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from procession import _stdlib
 from procession.managers.entries import Entry
@@ -11,9 +11,6 @@ from procession.managers.link import Link, link_to
 from procession.managers.messages import Token, convert_to_error
 from procession.managers.server import serving
 from procession.process import AuthenticationString, current_process
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["AutoProxy", "BaseProxy", "MakeProxyType", "RebuildProxy"]
 
