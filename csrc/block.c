@@ -97,10 +97,27 @@ static psn_status set_holder(struct psn_arena *arena, struct psn_block *block, u
     return PSN_OK;
 }
 
+static bool has_more_holders(struct psn_arena *arena, struct psn_block *block) {
+    if (block->more_holders) {
+        uint64_t *words = psn_at(arena, block->more_holders);
+        for (int i = 0; i < 15; i++)
+            if (words[i])
+                return true;
+    }
+    return false;
+}
+
 static void clear_holder(struct psn_arena *arena, struct psn_block *block, uint64_t offset, uint32_t slot) {
     uint64_t *word = holder_word(arena, block, offset, slot, false);
-    if (word)
-        *word &= ~(UINT64_C(1) << (slot % 64));
+    if (!word)
+        return;
+    *word &= ~(UINT64_C(1) << (slot % 64));
+    if (slot >= 64 && !has_more_holders(arena, block)) {
+        uint64_t more = block->more_holders;
+        block->more_holders = 0; /* commit: a rebuild lets words go that no block names */
+        in_this_order();
+        psn_block_leave_home(arena, more, offset);
+    }
 }
 
 static bool is_held_by(struct psn_arena *arena, struct psn_block *block, uint64_t offset, uint32_t slot) {
@@ -114,13 +131,7 @@ static bool is_referred(struct psn_arena *arena, struct psn_block *block) {
     if (load_seq_cst(&block->owner) || load_seq_cst(&block->home) || load_seq_cst(&block->owner) ||
         load_relaxed(&block->pins) || block->holders)
         return true;
-    if (block->more_holders) {
-        uint64_t *words = psn_at(arena, block->more_holders);
-        for (int i = 0; i < 15; i++)
-            if (words[i])
-                return true;
-    }
-    return false;
+    return has_more_holders(arena, block);
 }
 
 /* ---- allocate, find ---- */

@@ -380,7 +380,10 @@ def script(tmp_path: Path) -> Iterator[Script]:
     script.end()
 
 
-@pytest.fixture(scope="session")
-def subreaper() -> None:
-    """Orphans become this process's children, so that a test can wait for them."""
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """During the test orphans become this process's children, so that it can wait for them."""
+    prctl, set_child_subreaper = ctypes.CDLL(None).prctl, 36
+    prctl(set_child_subreaper, 1, 0, 0, 0)
+    yield
+    prctl(set_child_subreaper, 0, 0, 0, 0)

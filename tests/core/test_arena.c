@@ -340,6 +340,33 @@ static void a_block_lives_until_its_last_holder_lets_go_in_any_slot(void) {
     WHOLE(&arena);
 }
 
+static void the_bits_of_high_slots_take_memory_only_while_one_is_set(void) {
+    struct psn_arena arena;
+    make_arena(&arena, 64);
+    struct psn_arena high[2] = {arena, arena};
+    uint32_t identity;
+    for (int i = 0; i < 200; i++) {
+        OK(psn_process_reserve(&arena, &identity));
+        psn_process_enter(&high[i % 2], identity);
+    }
+    struct psn_handle handle = allocate(&arena, 50);
+    uint64_t before = blocks_held(&arena);
+    for (int round = 0; round < 3; round++) {
+        OK(psn_block_hold(&high[0], handle));
+        OK(psn_block_hold(&high[1], handle));
+        EQUAL(blocks_held(&arena), before + 1);
+        psn_block_drop(&high[0], handle);
+        EQUAL(blocks_held(&arena), before + 1);
+        psn_block_drop(&high[1], handle);
+        EQUAL(blocks_held(&arena), before);
+        WHOLE(&arena);
+    }
+    OK(psn_block_hold(&high[1], handle));
+    psn_process_sweep(&arena, high[1].identity, true);
+    EQUAL(blocks_held(&arena), before);
+    WHOLE(&arena);
+}
+
 static void a_holder_in_a_high_slot_needs_memory_and_says_so(void) {
     struct psn_arena arena;
     OK(psn_arena_create(&arena, 64 * PSN_PAGE));
@@ -745,6 +772,7 @@ static const struct test tests[] = {
     TEST(a_stale_handle_is_gone_whatever_became_of_its_place),
     TEST(no_offset_but_that_of_a_block_is_found),
     TEST(a_block_lives_until_its_last_holder_lets_go_in_any_slot),
+    TEST(the_bits_of_high_slots_take_memory_only_while_one_is_set),
     TEST(a_holder_in_a_high_slot_needs_memory_and_says_so),
     TEST(a_forked_child_holds_what_its_parent_held),
     TEST(a_message_keeps_what_it_refers_to),

@@ -89,7 +89,7 @@ def test_stop_closes_what_nobody_has_fetched(pipe):
     resource_sharer.stop()
 
 
-def test_a_forked_child_has_no_copy_of_what_is_kept(pipe):
+def test_a_forked_child_has_no_copy_of_what_is_kept(pipe, fresh_fork_server):
     a, b = pipe
     ticket = resource_sharer.DupFd(a.fileno())
     a.close()
