@@ -13,7 +13,7 @@
 #include "platform.h"
 
 #define PSN_MAGIC 0x6e6f697373636f72u /* "rocssion" */
-#define PSN_LAYOUT_VERSION 2u
+#define PSN_LAYOUT_VERSION 3u
 #define PSN_PAGE 16384u
 #define PSN_SLOTS 1024u /* processes of one program at one time */
 #define PSN_CLASSES 13u
@@ -32,13 +32,42 @@ enum psn_process_state {
 /* Which messages a worker has taken, and how far it is.  Written by the worker before the store that takes them; read by
    the parent after the worker's death.  from >= to: nothing is claimed.  A worker that was killed between the claim and the
    store that takes leaves a claim to what others will take: so read the channel's head first, then the claim, and believe it
-   only if `from` is below that head.  (Before anyone else takes, the channel's repair makes such a claim void.) */
+   only if `from` is below that head.  (Before anyone else takes, the channel's repair makes such a claim void.)
+
+   What was taken and is not begun can be taken back.  A bit of `begun` belongs to whoever sets it first: the worker, who then
+   runs the message, or the one who takes it back.  The word's low bits are those of `from`, so that nobody sets a bit for a
+   claim that is not there any more. */
 struct psn_claim {
     psn_a64 from;    /* positions in the channel: first taken, one past the last */
     psn_a64 to;
-    psn_a64 running; /* the message that runs now; UINT64_MAX until the first does */
+    psn_a64 running; /* the message that runs now; PSN_NOT_RUNNING until the first does, PSN_INITIALIZING before the first take */
     psn_a64 item;    /* which of its items */
+    psn_a64 began;   /* when that was begun */
+    psn_a64 begun;   /* one bit for each message, from PSN_BEGUN_TAG_BITS on; below, the low bits of `from` */
 };
+
+#define PSN_NOT_RUNNING UINT64_MAX
+#define PSN_INITIALIZING (UINT64_MAX - 1)
+#define PSN_ANY_ITEM UINT64_MAX /* as condemned_item: whichever runs */
+#define PSN_BEGUN_TAG_BITS 16u
+#define PSN_CLAIM_LIMIT (64u - PSN_BEGUN_TAG_BITS) /* messages that one claim can name */
+
+static inline uint64_t psn_begun_none(uint64_t from) { return from & ((UINT64_C(1) << PSN_BEGUN_TAG_BITS) - 1); }
+static inline uint64_t psn_begun_bit(uint64_t from, uint64_t position) {
+    return UINT64_C(1) << (PSN_BEGUN_TAG_BITS + (position - from));
+}
+
+/* By the worker, before it runs a message: false if that was taken back.  The bit first: a death between the stores leaves a
+   message that never began. */
+static inline bool psn_claim_begin(struct psn_claim *claim, uint64_t position) {
+    uint64_t bit = psn_begun_bit(load_relaxed(&claim->from), position);
+    if (or_seq_cst(&claim->begun, bit) & bit)
+        return false;
+    store_relaxed(&claim->item, 0);
+    store_relaxed(&claim->began, psn_clock_ns());
+    store_release(&claim->running, position);
+    return true;
+}
 
 struct psn_process {
     psn_a32 state;
@@ -48,9 +77,12 @@ struct psn_process {
     psn_a64 started; /* start time, so that a reused pid is not mistaken for it; 0 while unknown */
     psn_a64 boot;    /* message with what a fresh interpreter must know to begin */
     struct psn_claim claim;
-    psn_a32 exitcode; /* what a process that ended in order said */
-    psn_a32 spare;
-    psn_a64 spare2[7];
+    psn_a32 exitcode;     /* what a process that ended in order said */
+    psn_a32 is_dismissed; /* it is to leave as soon as it has done what it has claimed */
+    /* The item that its parent wants ended; no item at all while `condemned` is PSN_NOT_RUNNING. */
+    psn_a64 condemned;
+    psn_a64 condemned_item;
+    psn_a64 spare[3];
 };
 _Static_assert(sizeof(struct psn_process) == 128, "shared layout changed: bump PSN_LAYOUT_VERSION");
 

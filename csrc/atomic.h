@@ -21,6 +21,7 @@ _Static_assert(sizeof(psn_a32) == 4 && sizeof(psn_a64) == 8, "atomics must be ba
 #define add_relaxed(p, v) atomic_fetch_add_explicit(p, v, memory_order_relaxed)
 #define add_seq_cst(p, v) atomic_fetch_add_explicit(p, v, memory_order_seq_cst)
 #define sub_seq_cst(p, v) atomic_fetch_sub_explicit(p, v, memory_order_seq_cst)
+#define or_seq_cst(p, v) atomic_fetch_or_explicit(p, v, memory_order_seq_cst)
 #define swap_seq_cst(p, v) atomic_exchange_explicit(p, v, memory_order_seq_cst)
 
 /* Between two plain stores of which the second must not be there without the first when we are killed.  Only the compiler has

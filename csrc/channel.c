@@ -260,7 +260,8 @@ static bool spin(struct psn_channel *c, uint32_t spin_us) {
 psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t wanted, struct psn_claim *claim,
                             uint64_t deadline_ns, uint32_t spin_us, struct psn_slot *out, uint32_t *taken, uint64_t *first) {
     struct psn_channel *c = channel_at(arena, offset);
-    wanted = wanted < 1 ? 1 : wanted > PSN_TAKE_LIMIT ? PSN_TAKE_LIMIT : wanted;
+    uint32_t limit = claim ? PSN_CLAIM_LIMIT : PSN_TAKE_LIMIT;
+    wanted = wanted < 1 ? 1 : wanted > limit ? limit : wanted;
     for (;;) {
         if (!has_items(c)) {
             if (load_acquire(&c->is_closed) && !has_items(c))
@@ -292,8 +293,9 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
         }
         if (claim) {
             c->claimer = arena->identity;
-            store_relaxed(&claim->running, UINT64_MAX);
+            store_relaxed(&claim->running, PSN_NOT_RUNNING);
             store_relaxed(&claim->item, 0);
+            store_relaxed(&claim->begun, psn_begun_none(head));
             store_relaxed(&claim->from, head);
             store_release(&claim->to, head + n);
         }
@@ -338,6 +340,51 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
         *first = head;
         return PSN_OK;
     }
+}
+
+/* ---- taking back ---- */
+
+/* With the readers' mutex held: whether a claim that lasts names the position, and is nobody's else from now on. */
+static bool claim_give_back(struct psn_claim *claim, uint64_t position) {
+    uint64_t from = load_acquire(&claim->from), to = load_acquire(&claim->to);
+    if (position < from || position >= to)
+        return false;
+    /* Its worker sets bits meanwhile, and may say that all is done; new claims wait for the mutex. */
+    uint64_t begun = load_acquire(&claim->begun), bit = psn_begun_bit(from, position);
+    while (!(begun & bit))
+        if (cas64_seq_cst(&claim->begun, &begun, begun | bit))
+            return true;
+    return false;
+}
+
+psn_status psn_channel_withdraw(struct psn_arena *arena, uint64_t offset, uint64_t position, const uint32_t *readers,
+                                uint32_t count, uint32_t tag) {
+    struct psn_channel *c = channel_at(arena, offset);
+    psn_status status = PSN_GONE;
+    lock_get(arena, offset);
+    if (position >= load_acquire(&c->tail)) {
+        /* it was never put */
+    } else if (position >= load_relaxed(&c->head)) {
+        struct psn_slot *slot = &slot_at(arena, load_acquire(&c->ring), position)->slot;
+        if (slot->tag != tag) {
+            uint32_t size = slot->size;
+            psn_arena_lock(arena); /* who visits the parts of a channel has it */
+            slot->tag = tag;
+            slot->size = 0; /* commit: only the message's home refers to it now */
+            if (size == PSN_SLOT_MESSAGE)
+                psn_block_leave_home(arena, slot->message.offset, offset);
+            psn_arena_unlock(arena);
+            status = PSN_OK;
+        }
+    } else {
+        for (uint32_t i = 0; i < count && status != PSN_OK; i++) {
+            struct psn_process *reader = psn_process_at(arena, psn_identity_slot(readers[i]));
+            if (load_acquire(&reader->identity) == readers[i] && claim_give_back(&reader->claim, position))
+                status = PSN_OK;
+        }
+    }
+    psn_mutex_unlock(&c->get_mutex);
+    return status;
 }
 
 /* ---- rouse, close, listen ---- */

@@ -75,6 +75,12 @@ PSN_MUST_CHECK psn_status psn_channel_take(struct psn_arena *arena, uint64_t cha
                                            struct psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us,
                                            struct psn_slot *out, uint32_t *taken, uint64_t *first);
 
+/* Take the message at `position` back, so that nobody runs it: a queued one is emptied and gets `tag`, by which a reader knows
+   it; one that one of the `readers` (identities) has claimed is begun by nobody.  OK; GONE if it was taken back before,
+   is begun, done, or was never put. */
+PSN_MUST_CHECK psn_status psn_channel_withdraw(struct psn_arena *arena, uint64_t channel, uint64_t position,
+                                               const uint32_t *readers, uint32_t count, uint32_t tag);
+
 static inline uint64_t psn_channel_count(struct psn_channel *channel) {
     uint64_t head = load_acquire(&channel->head); /* first: the tail never falls behind a head seen before it */
     return load_acquire(&channel->tail) - head;

@@ -191,11 +191,12 @@ class BaseContext(_stdlib.BaseContext):  # type: ignore[misc]
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        **options: Any,
     ) -> Any:
-        """A pool of worker processes."""
+        """A pool of worker processes; `options` are those by keyword of ``pool.Pool``."""
         from procession.pool import Pool
 
-        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context(), **options)
 
     def freeze_support(self) -> None:
         """In a child of a frozen program: do the child's work, and do not come back.  Elsewhere nothing."""

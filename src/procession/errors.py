@@ -4,14 +4,17 @@ Each also derives from what code written for the standard library catches.
 
     ProcessError                    multiprocessing's own
     ├── ProcessionError             whatever procession adds
-    │   ├── WorkerDied              a worker ended while it ran a task          RuntimeError
-    │   ├── InitializerFailed       a pool's initializer raised or died         RuntimeError
+    │   ├── WorkerDied              a worker ended while it ran a task          concurrent.futures.BrokenExecutor, RuntimeError
+    │   ├── TaskTimeout             a task ran longer than it may               TimeoutError, multiprocessing's and Python's own
+    │   ├── TaskCancelled           a task was cancelled                        concurrent.futures.CancelledError
+    │   ├── PoolClosed              a pool that takes no more work              ValueError
+    │   ├── InitializerFailed       a pool's initializer raised or died         concurrent.futures.BrokenExecutor, RuntimeError
     │   ├── OwnerDied               the holder of a lock was killed             RuntimeError
     │   ├── SharedObjectGone        a handle outlived what it names             ReferenceError
     │   ├── CannotEncode            an object cannot be pickled                 pickle.PicklingError, TypeError
     │   ├── CannotDecode            bytes cannot be unpickled on the other side pickle.UnpicklingError
     │   ├── Closed                  the other end of a channel is closed        ValueError
-    │   ├── StartFailed             a child process did not come up             RuntimeError
+    │   ├── StartFailed             a child process did not come up             concurrent.futures.BrokenExecutor, RuntimeError
     │   └── OutOfMemory             the arena or the process table is full      MemoryError
     ├── TimeoutError                multiprocessing's own
     ├── BufferTooShort              multiprocessing's own
@@ -21,9 +24,12 @@ Each also derives from what code written for the standard library catches.
 
 from __future__ import annotations
 
+import builtins
 import pickle
 import signal
+import sys
 from queue import Empty, Full
+from typing import Any
 
 from procession._stdlib import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
 
@@ -38,13 +44,17 @@ __all__ = [
     "InitializerFailed",
     "OutOfMemory",
     "OwnerDied",
+    "PoolClosed",
     "ProcessError",
     "ProcessionError",
     "SharedObjectGone",
     "StartFailed",
+    "TaskCancelled",
+    "TaskTimeout",
     "TimeoutError",
     "WorkerDied",
     "describe_exit",
+    "signal_name",
 ]
 
 
@@ -56,32 +66,77 @@ def describe_exit(exitcode: int | None) -> str:
     """In words how a process ended; a negative exit code is a signal, None is unknown."""
     if exitcode is None:
         return "ended in an unknown way"
-    if exitcode >= 0:
-        return f"exited with code {exitcode}"
+    name = signal_name(exitcode)
+    return f"exited with code {exitcode}" if name is None else f"was killed by {name}"
+
+
+def signal_name(exitcode: int | None) -> str | None:
+    """The name of the signal that an exit code stands for; None if it stands for none."""
+    if exitcode is None or exitcode >= 0:
+        return None
     try:
-        name = signal.Signals(-exitcode).name
+        return signal.Signals(-exitcode).name
     except ValueError:
-        name = f"signal {-exitcode}"
-    return f"was killed by {name}"
+        return f"signal {-exitcode}"
 
 
-class WorkerDied(ProcessionError, RuntimeError):
+class _TaskError(ProcessionError):
+    """What has become of one task of a pool, which gave no result.
+
+    Attributes:
+        task: the call, in short: ``module.function(arguments)``.
+        function, arguments: its two parts.
+        pid: of the worker that ran it, 0 if none did.
+    """
+
+    def __init__(self, message: str, *, pid: int = 0, function: str = "", arguments: str = "") -> None:
+        super().__init__(message)
+        _join_executors_errors()
+        self.pid = pid
+        self.function = function
+        self.arguments = arguments
+        self.task = f"{function}({arguments})" if function else ""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        evidence = {name: value for name, value in vars(self).items() if name != "task" and not name.startswith("_")}
+        return _rebuild, (type(self), self.args[0], evidence)
+
+
+class WorkerDied(_TaskError, RuntimeError):
     """The worker that ran this task ended before it gave a result.
 
     Attributes:
         pid: of the worker.
         exitcode: negative for a signal, None if the system did not tell.
-        task: what it ran, in short.
+        signal: the name of the signal that killed it, None if none did.
+        task, function, arguments: what it ran, in short.
     """
 
-    def __init__(self, message: str, *, pid: int = 0, exitcode: int | None = None, task: str = "") -> None:
-        super().__init__(message)
-        self.pid = pid
+    def __init__(self, message: str, *, exitcode: int | None = None, **evidence: Any) -> None:
+        super().__init__(message, **evidence)
         self.exitcode = exitcode
-        self.task = task
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args[0], {"pid": self.pid, "exitcode": self.exitcode, "task": self.task})
+    @property
+    def signal(self) -> str | None:
+        return signal_name(self.exitcode)
+
+
+class TaskTimeout(_TaskError, TimeoutError, builtins.TimeoutError):
+    """The task ran for longer than its `timeout`; its worker was ended, with all that it had started.
+
+    Attributes:
+        timeout: seconds.
+        task, function, arguments: what it ran, in short.
+        pid: of the worker.
+    """
+
+    def __init__(self, message: str, *, timeout: float = 0.0, **evidence: Any) -> None:
+        super().__init__(message, **evidence)
+        self.timeout = timeout
+
+
+class TaskCancelled(_TaskError):
+    """Somebody has cancelled the task, or ended its pool before it was done."""
 
 
 class OwnerDied(ProcessionError, RuntimeError):
@@ -97,6 +152,14 @@ class OwnerDied(ProcessionError, RuntimeError):
 
 class InitializerFailed(ProcessionError, RuntimeError):
     """The pool's initializer raised (see ``__cause__``) or its worker died in it; the pool has no workers."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        _join_executors_errors()
+
+
+class PoolClosed(ProcessionError, ValueError):
+    """The pool takes no more work: it was closed or terminated, or belongs to the process that this one was forked from."""
 
 
 class SharedObjectGone(ProcessionError, ReferenceError):
@@ -118,6 +181,10 @@ class Closed(ProcessionError, ValueError):
 class StartFailed(ProcessionError, RuntimeError):
     """A child process ended before it could begin its work."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        _join_executors_errors()
+
 
 class OutOfMemory(ProcessionError, MemoryError):
     """No room is left in the shared memory, or more processes at once than it has slots for."""
@@ -125,3 +192,20 @@ class OutOfMemory(ProcessionError, MemoryError):
 
 def _rebuild(kind: type[ProcessionError], message: str, evidence: dict[str, object]) -> ProcessionError:
     return kind(message, **evidence)
+
+
+def _join_executors_errors() -> None:
+    """Where the program knows ``concurrent.futures``, what it catches of an executor are bases of ours, too.
+
+    Not at import: it brings `logging` and much else, and who catches its errors has imported it before one is raised.
+    """
+    futures: Any = sys.modules.get("concurrent.futures._base")
+    if not hasattr(futures, "BrokenExecutor") or issubclass(WorkerDied, futures.BrokenExecutor):
+        return
+    WorkerDied.__bases__ = (_TaskError, futures.BrokenExecutor)
+    TaskCancelled.__bases__ = (_TaskError, futures.CancelledError)
+    for kind in (InitializerFailed, StartFailed):
+        kind.__bases__ = (ProcessionError, futures.BrokenExecutor)
+
+
+_join_executors_errors()

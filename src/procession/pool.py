@@ -2,25 +2,34 @@
 
 Better on purpose: a worker that dies fails only the task that it ran, and is replaced; imap() reads its input no further ahead
 than its reader's pace asks for; lambdas and functions typed in by hand work.
+
+All that runs calls takes what each of them may cost, by keyword:
+
+    timeout      seconds that one call may run; then its worker is ended with all that it has started, and the call gets
+                 TaskTimeout.  In the map family it counts for each item, not for a chunk
+    retries      times that a call is run again if its worker dies, or if it raises one of `retry_on`
+    retry_on     types of exceptions; TaskTimeout among them has late calls run again
+    on_error     in the map family: "raise", or "return" to have exceptions in the place of results
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
 
 from procession import _os
 from procession.engine import program, wire
-from procession.engine.clock import FOREVER, deadline_after
+from procession.engine.batches import Terms
+from procession.engine.exceptions import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, rebuild_exc
 from procession.engine.functions import FunctionTable, LocalFunction, SentFunction
-from procession.engine.tickets import CallTicket, Failure, MapTicket, OrderedStream, UnorderedStream
-from procession.engine.wire import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, RunnerSpec, rebuild_exc
+from procession.engine.tickets import OrderedStream, UnorderedStream
+from procession.engine.wire import RunnerSpec
 from procession.engine.workers import Workers
-from procession.errors import TimeoutError
+from procession.errors import PoolClosed, TaskTimeout
+from procession.results import ApplyResult, AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
 from procession.worker import loop
 
 __all__ = [
@@ -38,7 +47,9 @@ __all__ = [
 ]
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
-_Results = TypeVar("_Results", bound="IMapIterator")
+_Results = TypeVar("_Results", bound=IMapIterator)
+OnError = Literal["raise", "return"]
+RetryOn = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class _Automatic(int):
@@ -51,143 +62,6 @@ class _Automatic(int):
 _AUTOMATIC = _Automatic(1)
 
 
-class AsyncResult:
-    """What apply_async(), map_async() and starmap_async() return: something to wait for, and to ask."""
-
-    __slots__ = ()
-    __class_getitem__: ClassVar[Any] = classmethod(types.GenericAlias)
-
-    _workers: Workers
-    done: bool
-    _success: bool
-    _value: Any
-
-    def ready(self) -> bool:
-        """Whether the result is here."""
-        if not self.done:
-            self._workers.look(self)
-        return self.done
-
-    def successful(self) -> bool:
-        """Whether the call raised nothing.
-
-        Raises:
-            ValueError: it is not done yet.
-        """
-        if not self.ready():
-            raise ValueError(f"{self!r} not ready")
-        return self._success
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the result is here, or `timeout` seconds have passed."""
-        if not self.done:
-            self._workers.wait(self, FOREVER if timeout is None else deadline_after(timeout))
-
-    def get(self, timeout: float | None = None) -> Any:
-        """The result, or the exception that the call raised.
-
-        Raises:
-            TimeoutError: it was not done within `timeout` seconds.
-            WorkerDied: the worker that ran it died.
-        """
-        if not self.done and not self._workers.wait(self, FOREVER if timeout is None else deadline_after(timeout)):
-            raise TimeoutError
-        if self._success:
-            return self._value
-        raise self._value
-
-
-class ApplyResult(CallTicket, AsyncResult):
-    """The result of apply_async()."""
-
-    __slots__ = ("_workers",)
-
-    def __init__(
-        self,
-        workers: Workers,
-        callback: Callable[[Any], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> None:
-        self._workers = workers
-        CallTicket.__init__(self, callback, error_callback)
-
-
-class MapResult(MapTicket, AsyncResult):
-    """The result of map_async() and starmap_async()."""
-
-    __slots__ = ("_workers",)
-
-    def __init__(
-        self,
-        workers: Workers,
-        length: int,
-        callback: Callable[[Any], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> None:
-        self._workers = workers
-        super().__init__(length, callback, error_callback)
-
-
-class IMapIterator:
-    """The results of imap(), in order; an exception comes in its place, and the iteration can go on after it."""
-
-    def __init__(self, workers: Workers, stream: UnorderedStream) -> None:
-        self._workers = workers
-        self._stream = stream
-        self._ready = stream.ready
-        self._feed: Any = None
-        self._unfed = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            value = self._ready.popleft()
-        except IndexError:
-            value = self._wait_for_next(FOREVER)
-        if type(value) is Failure:
-            raise value.error
-        return value
-
-    def next(self, timeout: float | None = None) -> Any:
-        """The next result.
-
-        Raises:
-            StopIteration: there is none.
-            TimeoutError: it did not come within `timeout` seconds.
-        """
-        value = self._ready.popleft() if self._ready else self._wait_for_next(deadline_after(timeout))
-        if type(value) is Failure:
-            raise value.error
-        return value
-
-    def _wait_for_next(self, deadline: int) -> Any:
-        feed, stream = self._feed, self._stream
-        while True:
-            if not feed.ended:
-                self._workers.advance(feed)  # what was read makes room
-            if not stream.done and not self._workers.wait(stream, deadline):
-                raise TimeoutError
-            try:
-                return self._ready.popleft()
-            except IndexError:
-                pass
-            if stream.ended and not self._ready:
-                error, stream.end = stream.end, None
-                if error is not None:
-                    raise error
-                raise StopIteration
-
-    def __del__(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()  # nobody reads any more
-
-
-class IMapUnorderedIterator(IMapIterator):
-    """The results of imap_unordered(), as they come."""
-
-
 class Pool:
     """Like multiprocessing.Pool.
 
@@ -196,6 +70,8 @@ class Pool:
         initializer, initargs: called in each worker before its first task.
         maxtasksperchild: tasks after which a worker is replaced by a fresh one.
         context: whose start method the workers are started with.
+        max_memory_per_worker: bytes of memory of its own after which a worker is replaced, between two tasks.
+        grace: seconds between the soft signal (SIGTERM) and the hard one, wherever a worker is ended.
     """
 
     def __init__(
@@ -205,13 +81,21 @@ class Pool:
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
+        *,
+        max_memory_per_worker: int | None = None,
+        grace: float = 0.4,
     ) -> None:
         self._state = INIT
         if context is None:
             from procession import get_context
 
             context = get_context()
-        self._processes = _checked_size(processes, maxtasksperchild, initializer)
+        self._processes = _checked_size(processes, initializer)
+        for name, limit in (("maxtasksperchild", maxtasksperchild), ("max_memory_per_worker", max_memory_per_worker)):
+            if limit is not None and (not isinstance(limit, int) or limit <= 0):
+                raise ValueError(f"{name} must be a positive int or None, got {limit!r}")
+        if not 0 <= grace < float("inf"):
+            raise ValueError(f"grace must be a number of seconds that is not negative, got {grace!r}")
         by_value = context.get_start_method() != "fork" and program.main_origin() is None
         self._workers = Workers(
             self._processes,
@@ -220,6 +104,8 @@ class Pool:
             initializer=initializer,
             initargs=tuple(initargs),
             task_limit=maxtasksperchild or 0,
+            memory_limit=max_memory_per_worker or 0,
+            grace=grace,
         )
         self._state = RUN
 
@@ -230,9 +116,18 @@ class Pool:
 
     # ---- one call ----
 
-    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] | None = None) -> Any:
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+    ) -> Any:
         """``func(*args, **kwds)`` in a worker, waiting for the result."""
-        return self.apply_async(func, args, kwds).get()
+        return self.apply_async(func, args, kwds, timeout=timeout, retries=retries, retry_on=retry_on).get()
 
     def apply_async(
         self,
@@ -241,20 +136,36 @@ class Pool:
         kwds: dict[str, Any] | None = None,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
     ) -> AsyncResult:
         """``func(*args, **kwds)`` in a worker; returns at once."""
-        result = ApplyResult(self._workers, callback, error_callback)
+        terms = None if timeout is None and not retries else self._terms(timeout, retries, retry_on)
+        result = ApplyResult(self._workers, callback, error_callback, terms)
         self._workers.submit(result, func, args if type(args) is tuple else tuple(args), kwds)
         return result
 
     # ---- many calls, all results ----
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
+    ) -> list[Any]:
         """``[func(item) for item in iterable]`` in the workers; raises the first error once all calls are done.
 
-        A worker's death is raised at once.
+        A worker's death and a timeout are raised at once.
         """
-        result: list[Any] = self._map(func, iterable, wire.ITEM, chunksize).get()
+        terms = self._terms(timeout, retries, retry_on)
+        result: list[Any] = self._map(func, iterable, wire.ITEM, chunksize, None, None, terms, on_error).get()
         return result
 
     def map_async(
@@ -264,15 +175,30 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
     ) -> MapResult:
         """map() that returns at once."""
-        return self._map(func, iterable, wire.ITEM, chunksize, callback, error_callback)
+        terms = self._terms(timeout, retries, retry_on)
+        return self._map(func, iterable, wire.ITEM, chunksize, callback, error_callback, terms, on_error)
 
     def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
     ) -> list[Any]:
         """``[func(*item) for item in iterable]`` in the workers."""
-        result: list[Any] = self._map(func, iterable, wire.STAR, chunksize).get()
+        terms = self._terms(timeout, retries, retry_on)
+        result: list[Any] = self._map(func, iterable, wire.STAR, chunksize, None, None, terms, on_error).get()
         return result
 
     def starmap_async(
@@ -282,9 +208,15 @@ class Pool:
         chunksize: int | None = None,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
     ) -> MapResult:
         """starmap() that returns at once."""
-        return self._map(func, iterable, wire.STAR, chunksize, callback, error_callback)
+        terms = self._terms(timeout, retries, retry_on)
+        return self._map(func, iterable, wire.STAR, chunksize, callback, error_callback, terms, on_error)
 
     def _map(
         self,
@@ -292,8 +224,10 @@ class Pool:
         iterable: Iterable[Any],
         mode: int,
         chunksize: int | None,
-        callback: Callable[[Any], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        terms: Terms | None,
+        on_error: OnError,
     ) -> MapResult:
         self._check_running()
         if chunksize is not None and chunksize < 1:
@@ -301,8 +235,8 @@ class Pool:
         items: Any = iterable if hasattr(iterable, "__len__") else list(iterable)
         if chunksize is None and not self._workers.batching:
             chunksize = max(1, -(-len(items) // (self._processes * 4)))
-        result = MapResult(self._workers, len(items), callback, error_callback)
-        self._workers.map(result, func, mode, items, chunksize)
+        result = MapResult(self._workers, len(items), callback, error_callback, keeps_errors=_keeps(on_error))
+        self._workers.map(result, func, mode, items, chunksize, terms)
         return result
 
     # ---- many calls, results as they come ----
@@ -314,10 +248,16 @@ class Pool:
         chunksize: int = _AUTOMATIC,
         *,
         buffersize: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
     ) -> IMapIterator:
         """A lazy map(): results in order, while the input is read `buffersize` items ahead (by default a few)."""
         stream = OrderedStream()
-        return self._imap(IMapIterator(self._workers, stream), stream, func, iterable, chunksize, buffersize)
+        iterator = IMapIterator(self._workers, stream, keeps_errors=_keeps(on_error))
+        terms = self._terms(timeout, retries, retry_on)
+        return self._imap(iterator, stream, func, iterable, chunksize, buffersize, terms)
 
     def imap_unordered(
         self,
@@ -326,10 +266,16 @@ class Pool:
         chunksize: int = _AUTOMATIC,
         *,
         buffersize: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: RetryOn = (),
+        on_error: OnError = "raise",
     ) -> IMapUnorderedIterator:
         """A lazy map(): results as they come."""
         stream = UnorderedStream()
-        return self._imap(IMapUnorderedIterator(self._workers, stream), stream, func, iterable, chunksize, buffersize)
+        iterator = IMapUnorderedIterator(self._workers, stream, keeps_errors=_keeps(on_error))
+        terms = self._terms(timeout, retries, retry_on)
+        return self._imap(iterator, stream, func, iterable, chunksize, buffersize, terms)
 
     def _imap(
         self,
@@ -339,6 +285,7 @@ class Pool:
         iterable: Iterable[Any],
         chunksize: int,
         buffersize: int | None,
+        terms: Terms | None,
     ) -> _Results:
         self._check_running()
         if chunksize < 1:
@@ -346,14 +293,43 @@ class Pool:
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be at least 1, got {buffersize}")
         chunk = None if chunksize is _AUTOMATIC else chunksize
-        iterator._feed = self._workers.stream(stream, func, wire.ITEM, iterable, chunk, buffersize)
+        iterator._feed = self._workers.stream(stream, func, wire.ITEM, iterable, chunk, buffersize, terms)
         return iterator
 
     # ---- the pool itself ----
 
+    def resize(self, processes: int) -> None:
+        """Have that many workers from now on.
+
+        More are started at once.  Fewer leave when they have done what they run; no task is lost.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+        """
+        self._check_running()
+        self._processes = _checked_size(processes, None)
+        self._workers.resize(self._processes)
+
     def _check_running(self) -> None:
         if self._state != RUN:
-            raise ValueError("Pool not running")
+            raise PoolClosed("Pool not running")
+
+    def _terms(self, timeout: float | None, retries: int, retry_on: RetryOn) -> Terms | None:
+        """What a submission asks for, checked; None if it is nothing.
+
+        Raises:
+            ValueError, TypeError: it cannot be had.
+        """
+        if timeout is not None and not 0 < timeout < float("inf"):
+            raise ValueError(f"timeout must be a positive number of seconds or None, got {timeout!r}")
+        if not isinstance(retries, int) or retries < 0:
+            raise ValueError(f"retries must be an int that is not negative, got {retries!r}")
+        kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+            raise TypeError(f"retry_on must be a type of exceptions or a tuple of such, got {retry_on!r}")
+        if timeout is None and not retries:
+            return None
+        return Terms(int((timeout or 0) * 1e9), retries, kinds, any(issubclass(TaskTimeout, kind) for kind in kinds))
 
     @property
     def _pool(self) -> list[Any]:
@@ -413,7 +389,7 @@ class ThreadPool(Pool):
         from procession.worker import threads
 
         self._state = INIT
-        self._processes = _checked_size(processes, None, initializer)
+        self._processes = _checked_size(processes, initializer)
         self._workers = Workers(
             self._processes,
             threads.start,
@@ -425,15 +401,27 @@ class ThreadPool(Pool):
         )
         self._state = RUN
 
+    def _terms(self, timeout: float | None, retries: int, retry_on: RetryOn) -> Terms | None:
+        if timeout is not None:
+            raise ValueError(
+                f"a thread cannot be stopped, so there is no timeout={timeout!r} in a ThreadPool: "
+                "use a Pool, or wait no longer than that by get(timeout)"
+            )
+        return super()._terms(timeout, retries, retry_on)
 
-def _checked_size(processes: int | None, task_limit: object, initializer: object) -> int:
+
+def _keeps(on_error: OnError) -> bool:
+    if on_error not in ("raise", "return"):
+        raise ValueError(f'on_error must be "raise" or "return", got {on_error!r}')
+    return on_error == "return"
+
+
+def _checked_size(processes: int | None, initializer: object) -> int:
     """The number of workers; the arguments that pools have in common are checked."""
     if processes is None:
         processes = _os.cpu_count()
     if processes < 1:
         raise ValueError(f"Number of processes must be at least 1, got {processes}")
-    if task_limit is not None and (not isinstance(task_limit, int) or task_limit <= 0):
-        raise ValueError(f"maxtasksperchild must be a positive int or None, got {task_limit!r}")
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
     return processes

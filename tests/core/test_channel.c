@@ -2,6 +2,7 @@
 #include "runner.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -639,6 +640,115 @@ static void a_claim_to_what_others_took_is_void(void) {
     CHECK(load_relaxed(&claim->from) >= load_relaxed(&claim->to));
 }
 
+/* ---- taking back ---- */
+
+#define TAKEN_BACK UINT32_MAX /* as a tag */
+
+static void what_is_queued_can_be_taken_back(void) {
+    struct psn_arena arena;
+    struct psn_handle channel;
+    make_arena(&arena, 64);
+    OK(psn_channel_create(&arena, 0, &channel));
+    uint64_t blocks = load_relaxed(&arena.header->blocks_held);
+    for (uint64_t i = 0; i < 3; i++)
+        put_number(&arena, channel, i);
+    struct psn_handle message;
+    OK(psn_message_allocate(&arena, 0, 100000, &message));
+    OK(psn_channel_put_message(&arena, channel.offset, 0, message, 0));
+    OK(psn_channel_withdraw(&arena, channel.offset, 1, NULL, 0, TAKEN_BACK));
+    OK(psn_channel_withdraw(&arena, channel.offset, 3, NULL, 0, TAKEN_BACK));
+    EQUAL(psn_channel_withdraw(&arena, channel.offset, 3, NULL, 0, TAKEN_BACK), PSN_GONE); /* once */
+    EQUAL(load_relaxed(&arena.header->blocks_held), blocks);
+    EQUAL(psn_channel_withdraw(&arena, channel.offset, 4, NULL, 0, TAKEN_BACK), PSN_GONE); /* never put */
+    struct psn_slot slots[PSN_TAKE_LIMIT];
+    uint32_t taken;
+    uint64_t first;
+    OK(psn_channel_take(&arena, channel.offset, 4, NULL, 0, 0, slots, &taken, &first));
+    EQUAL(taken, 4);
+    EQUAL(slots[0].tag, 0);
+    EQUAL(slots[1].tag, TAKEN_BACK);
+    EQUAL(slots[1].size, 0);
+    EQUAL(slots[3].tag, TAKEN_BACK);
+    EQUAL(slots[3].size, 0);
+    EQUAL(psn_channel_withdraw(&arena, channel.offset, 2, NULL, 0, TAKEN_BACK), PSN_GONE); /* taken by one who claims nothing */
+    CHECK(psn_channel_check(&arena, channel.offset) == NULL);
+}
+
+static void what_is_claimed_can_be_taken_back_until_it_is_begun(void) {
+    struct psn_arena arena;
+    struct psn_handle channel;
+    make_arena(&arena, 64);
+    OK(psn_channel_create(&arena, 0, &channel));
+    struct psn_claim *claim = &psn_process_at(&arena, arena.slot)->claim;
+    for (uint64_t i = 0; i < 4; i++)
+        put_number(&arena, channel, i);
+    struct psn_slot slots[PSN_TAKE_LIMIT];
+    uint32_t taken;
+    uint64_t first;
+    OK(psn_channel_take(&arena, channel.offset, 3, claim, 0, 0, slots, &taken, &first));
+    CHECK(psn_claim_begin(claim, 0));
+    EQUAL(load_relaxed(&claim->running), 0);
+    EQUAL(psn_channel_withdraw(&arena, channel.offset, 0, &arena.identity, 1, TAKEN_BACK), PSN_GONE);
+    OK(psn_channel_withdraw(&arena, channel.offset, 2, &arena.identity, 1, TAKEN_BACK));
+    EQUAL(psn_channel_withdraw(&arena, channel.offset, 2, &arena.identity, 1, TAKEN_BACK), PSN_GONE); /* once */
+    CHECK(psn_claim_begin(claim, 1));
+    CHECK(!psn_claim_begin(claim, 2));
+    EQUAL(load_relaxed(&claim->running), 1);
+    OK(psn_channel_take(&arena, channel.offset, 3, claim, 0, 0, slots, &taken, &first));
+    CHECK(psn_claim_begin(claim, 3)); /* a new claim has none of the old one's bits */
+}
+
+#define RACED 20000u
+struct race {
+    struct psn_arena *arena;
+    struct psn_handle channel;
+    psn_a32 *fate; /* by message: how often it was run or taken back */
+};
+
+static void *take_and_run(void *argument) {
+    struct race *race = argument;
+    struct psn_claim *claim = &psn_process_at(race->arena, race->arena->slot)->claim;
+    struct psn_slot slots[PSN_TAKE_LIMIT];
+    for (;;) {
+        uint32_t taken;
+        uint64_t first;
+        psn_status status = psn_channel_take(race->arena, race->channel.offset, PSN_TAKE_LIMIT, claim, PSN_FOREVER, 0, slots,
+                                             &taken, &first);
+        if (status == PSN_CLOSED)
+            return NULL;
+        for (uint32_t i = 0; status == PSN_OK && i < taken; i++)
+            if (slots[i].tag != TAKEN_BACK && psn_claim_begin(claim, first + i))
+                add_relaxed(&race->fate[first + i], 1);
+    }
+}
+
+static void threads_run_or_take_back_each_message_exactly_once(void) {
+    struct psn_arena arena;
+    static psn_a32 fate[RACED];
+    struct race race = {&arena, {0, 0}, fate};
+    make_arena(&arena, 64);
+    OK(psn_channel_create(&arena, 0, &race.channel));
+    pthread_t reader;
+    CHECK(pthread_create(&reader, NULL, take_and_run, &race) == 0);
+    uint32_t taken_back = 0;
+    for (uint64_t i = 0; i < RACED; i++) {
+        put_number(&arena, race.channel, i);
+        /* Each once, up to seven messages later: it is queued, claimed, running or done by then. */
+        for (uint64_t lag = 0; lag < 8 && lag <= i; lag++) {
+            uint64_t which = i - lag;
+            if (which % 8 != lag || psn_channel_withdraw(&arena, race.channel.offset, which, &arena.identity, 1, TAKEN_BACK) != PSN_OK)
+                continue;
+            add_relaxed(&fate[which], 1);
+            taken_back++;
+        }
+    }
+    psn_channel_close(&arena, race.channel.offset);
+    pthread_join(reader, NULL);
+    for (uint64_t i = 0; i < RACED; i++)
+        EQUAL(load_relaxed(&fate[i]), 1);
+    CHECK(taken_back > 0);
+}
+
 static const struct test tests[] = {
     TEST(messages_come_in_the_order_they_were_put),
     TEST(inline_messages_of_every_size_arrive_whole),
@@ -667,5 +777,8 @@ static const struct test tests[] = {
     TEST(processes_that_listen_hear_of_every_message),
     TEST(a_claim_names_what_is_taken),
     TEST(a_claim_to_what_others_took_is_void),
+    TEST(what_is_queued_can_be_taken_back),
+    TEST(what_is_claimed_can_be_taken_back_until_it_is_begun),
+    TEST(threads_run_or_take_back_each_message_exactly_once),
 };
 RUN_TESTS(tests)

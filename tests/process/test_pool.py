@@ -425,10 +425,13 @@ def test_a_result_that_cannot_be_unpickled_says_so(pool):
         pool.apply(tasks.return_raises_when_unpickled)
 
 
-@pytest.mark.parametrize("function", [tasks.raise_two_arguments, tasks.raise_with_lock])
-def test_an_exception_that_cannot_travel_says_what_it_was(pool, function):
-    with pytest.raises(MaybeEncodingError, match=r"one-two|holds a lock"):
+@pytest.mark.parametrize(
+    ("function", "kind"), [(tasks.raise_two_arguments, tasks.TwoArguments), (tasks.raise_with_lock, ValueError)]
+)
+def test_an_exception_that_cannot_travel_whole_arrives_with_its_type_and_text(pool, function, kind):
+    with pytest.raises(kind, match=r"one-two|holds a lock") as caught:
         pool.apply(function)
+    assert function.__name__ in str(caught.value.__cause__)
 
 
 def test_a_function_that_is_not_in_the_worker_says_so(pool, method):

@@ -212,7 +212,7 @@ def test_terminate_ends_long_tasks_at_once(ctx, tmp_path):
     pool.terminate()
     pool.join()
     assert time.monotonic() - began < 2
-    with pytest.raises(procession.errors.WorkerDied, match="terminated"):
+    with pytest.raises(procession.errors.TaskCancelled, match="terminated"):
         result.get(5)
 
 
@@ -247,7 +247,7 @@ def test_terminate_in_one_thread_frees_those_that_wait(ctx, tmp_path):
     for thread in threads:
         thread.join(5)
         assert not thread.is_alive()
-    assert outcomes == ["WorkerDied"] * 3
+    assert outcomes == ["TaskCancelled"] * 3
     pool.join()
 
 

@@ -16,7 +16,7 @@ import pytest
 import procession
 import tasks
 from conftest import wait_until
-from procession.errors import InitializerFailed, TimeoutError, WorkerDied
+from procession.errors import InitializerFailed, TaskCancelled, TimeoutError
 from procession.pool import IMapIterator, IMapUnorderedIterator, Pool, ThreadPool
 
 
@@ -241,7 +241,7 @@ def test_terminate_does_not_wait_for_a_call_that_runs_and_begins_no_other():
     start = time.monotonic()
     pool.terminate()
     assert time.monotonic() - start < 0.5
-    with pytest.raises(WorkerDied, match="terminated"):
+    with pytest.raises(TaskCancelled, match="terminated"):
         result.get(0)
     pool.join()
     assert time.monotonic() - start < 5

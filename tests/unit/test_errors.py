@@ -7,7 +7,7 @@ import queue
 import pytest
 
 from procession import errors
-from procession.engine.wire import MaybeEncodingError
+from procession.engine.exceptions import MaybeEncodingError
 
 SECOND_BASES = {
     errors.WorkerDied: RuntimeError,
@@ -45,8 +45,8 @@ def test_an_error_survives_pickling(kind):
 
 
 def test_evidence_survives_pickling():
-    died = pickle.loads(pickle.dumps(errors.WorkerDied("m", pid=5, exitcode=-9, task="f(1)")))
-    assert (died.pid, died.exitcode, died.task) == (5, -9, "f(1)")
+    died = pickle.loads(pickle.dumps(errors.WorkerDied("m", pid=5, exitcode=-9, function="f", arguments="1")))
+    assert (died.pid, died.exitcode, died.task, died.signal) == (5, -9, "f(1)", "SIGKILL")
     owner = pickle.loads(pickle.dumps(errors.OwnerDied("m", pid=5)))
     assert owner.pid == 5
 

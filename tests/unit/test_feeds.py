@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from conftest import wait_until
+from procession.engine.batches import Estimate
 from procession.engine.feeds import Feed
-from procession.engine.scheduler import Estimate
 from procession.engine.tickets import MapTicket, OrderedStream
 
 
@@ -83,7 +83,7 @@ def finish(engine, feed, item_ns=1000):
         wait_until(lambda: engine.batches or feed.ended, within_s=2)
         while engine.batches:
             engine.work(feed, item_ns=item_ns)
-            feed._ticket.ready.clear() if hasattr(feed._ticket, "ready") else None
+            feed.ticket.ready.clear() if hasattr(feed.ticket, "ready") else None
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter, Counted, lambda r: {i: i for i in r}])

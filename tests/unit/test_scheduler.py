@@ -1,24 +1,24 @@
-"""The scheduler: every event from every state, and every item gets exactly one outcome whatever the order of events."""
-
-from dataclasses import dataclass, field
+"""The scheduler: every event from every state.  Any order of them is in test_scheduler_orders.py."""
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from procession.engine.batches import LEAST_NS, TARGET_NS, Batch, Estimate, Lane, Terms
 from procession.engine.scheduler import (
-    LEAST_NS,
+    ANY_ITEM,
+    INITIALIZING,
     NOT_RUNNING,
-    TARGET_NS,
-    Batch,
-    Estimate,
+    CancelAsked,
+    Dismiss,
+    End,
     Fail,
     GiveUp,
-    Lane,
+    Reason,
     Requeue,
+    Resized,
     Scheduler,
+    Spare,
     StartWorker,
+    TaskSeen,
     WorkerExited,
     WorkerLeaving,
     WorkerReady,
@@ -234,6 +234,202 @@ def test_a_late_ready_of_a_dead_worker_is_no_worker():
     assert scheduler.missing() == 1
 
 
+def test_a_death_in_the_first_initializer_ends_the_pool_at_once():
+    scheduler = Scheduler(2)
+    scheduler.started(1)
+    scheduler.started(2)
+    assert scheduler.handle(exited(1, 0, 0, INITIALIZING, 0, head=0, exitcode=5)) == [GiveUp(5, in_initializer=True)]
+
+
+def test_a_death_in_a_later_initializer_costs_a_replacement():
+    """Somebody may have killed it: the first workers have shown that the initializer can be done."""
+    scheduler = Scheduler(1)
+    scheduler.started(1)
+    scheduler.handle(WorkerReady(1))
+    scheduler.handle(exited(1, 0, 0, NOT_RUNNING, 0, head=0))
+    scheduler.started(2)
+    assert scheduler.handle(exited(2, 0, 0, INITIALIZING, 0, head=0)) == [StartWorker()]
+
+
+def test_workers_that_die_idle_one_after_the_other_are_not_replaced_at_once_for_ever():
+    scheduler = Scheduler(1)
+    starts = []
+    for worker in range(1, 41):
+        scheduler.started(worker)
+        scheduler.handle(WorkerReady(worker))
+        starts.append(scheduler.handle(exited(worker, 0, 0, NOT_RUNNING, 0, head=0)))
+    assert starts[0] == [StartWorker()]
+    assert starts[-1] == []
+    assert scheduler.missing() == 1  # the next look starts it
+
+
+def test_workers_that_die_idle_while_work_waits_end_the_pool():
+    scheduler = Scheduler(1)
+    scheduler.queued(0, batch_of(1))
+    for worker in range(1, 100):
+        scheduler.started(worker)
+        scheduler.handle(WorkerReady(worker))
+        if scheduler.handle(exited(worker, 0, 0, NOT_RUNNING, 0, head=0)) == [GiveUp(KILLED)]:
+            return
+    pytest.fail("the pool goes on for ever")
+
+
+def test_tasks_that_kill_their_workers_do_not_end_the_pool():
+    scheduler = Scheduler(1)
+    for worker in range(1, 200):
+        scheduler.started(worker)
+        scheduler.handle(WorkerReady(worker))
+        scheduler.queued(worker, batch_of(1))
+        fail, start = scheduler.handle(exited(worker, worker, worker + 1, worker, 0, head=worker + 1))
+        assert isinstance(fail, Fail) and start == StartWorker()
+
+
+# ---- sizes of a pool ----
+
+
+def test_a_larger_pool_starts_what_is_missing(scheduler):
+    assert scheduler.handle(Resized(4)) == [StartWorker(), StartWorker()]
+
+
+def test_a_smaller_pool_dismisses_workers_and_replaces_none_of_them(scheduler):
+    assert scheduler.handle(Resized(1)) == [Dismiss(2)]
+    assert scheduler.handle(WorkerLeaving(2)) == []
+    assert scheduler.handle(exited(2, 0, 0, NOT_RUNNING, 0, head=0, exitcode=0)) == []
+    scheduler.check()
+
+
+def test_a_dismissed_worker_that_dies_loses_nothing(scheduler):
+    scheduler.queued(0, batch_of(2))
+    scheduler.handle(Resized(1))
+    fail, again = scheduler.handle(exited(2, 0, 1, 0, 0, head=1))
+    assert isinstance(fail, Fail) and again.batch.items == [1]
+    assert scheduler.missing() == 0
+
+
+def test_a_worker_that_is_still_starting_is_dismissed_first(scheduler):
+    scheduler.handle(Resized(3))
+    scheduler.started(3)
+    assert scheduler.handle(Resized(2)) == [Dismiss(3)]
+    assert scheduler.handle(WorkerReady(3)) == []
+    scheduler.check()
+
+
+# ---- late and cancelled tasks ----
+
+SECOND = 1_000_000_000
+
+
+def timed(count: int, **terms) -> Batch:
+    return Batch("ticket", "function", 0, list(range(count)), 0, Lane(), Terms(timeout_ns=SECOND, **terms))
+
+
+def test_a_task_within_its_time_goes_on(scheduler):
+    scheduler.queued(0, timed(1))
+    assert scheduler.handle(TaskSeen(1, 0, 0, SECOND - 1)) == []
+
+
+def test_a_task_without_a_limit_goes_on(scheduler):
+    scheduler.queued(0, batch_of(1))
+    assert scheduler.handle(TaskSeen(1, 0, 0, 1000 * SECOND)) == []
+
+
+def test_a_late_task_ends_its_worker_once_and_fails_alone(scheduler):
+    scheduler.queued(0, timed(3))
+    assert scheduler.handle(TaskSeen(1, 0, 1, SECOND)) == [End(1, 0, 1)]
+    assert scheduler.handle(TaskSeen(1, 0, 1, 2 * SECOND)) == []
+    fail, before, after, start = scheduler.handle(exited(1, 0, 1, 0, 1, head=1, exitcode=-15))
+    assert (fail.index, fail.reason) == (1, Reason.LATE)
+    assert (before.batch.items, after.batch.items, start) == ([0], [2], StartWorker())
+    assert scheduler.timed == 0
+
+
+def test_a_late_task_that_its_worker_has_ended_itself_of_died(scheduler):
+    scheduler.queued(0, timed(1))
+    scheduler.handle(TaskSeen(1, 0, 0, SECOND))
+    fail, _ = scheduler.handle(exited(1, 0, 1, 0, 0, head=1, exitcode=-11))
+    assert fail.reason is Reason.DIED
+
+
+def test_a_worker_that_has_gone_on_to_another_task_is_spared(scheduler):
+    scheduler.queued(0, timed(2))
+    scheduler.handle(TaskSeen(1, 0, 0, SECOND))
+    assert scheduler.handle(TaskSeen(1, 0, 1, 0)) == [Spare(1)]
+    assert not scheduler.condemned
+
+
+def test_a_worker_that_has_gone_on_to_a_task_that_is_late_too_ends_for_that(scheduler):
+    scheduler.queued(0, timed(2))
+    scheduler.handle(TaskSeen(1, 0, 0, SECOND))
+    assert scheduler.handle(TaskSeen(1, 0, 1, SECOND)) == [Spare(1), End(1, 0, 1)]
+
+
+@pytest.mark.parametrize("exitcode", [-15, -9])
+def test_a_task_that_was_hit_in_the_place_of_a_late_one_goes_again(scheduler, exitcode):
+    scheduler.queued(0, timed(3))
+    scheduler.handle(TaskSeen(1, 0, 0, SECOND))
+    scheduler.finished(0, 1)
+    actions = scheduler.handle(exited(1, 0, 1, 0, 1, head=1, exitcode=exitcode))
+    assert [action.batch.items for action in actions if isinstance(action, Requeue)] == [[1], [2]]
+    assert not any(isinstance(action, Fail) for action in actions)
+
+
+def test_a_late_task_that_has_a_result_is_not_late(scheduler):
+    scheduler.queued(0, timed(2))
+    scheduler.finished(0, 1)
+    assert scheduler.handle(TaskSeen(1, 0, 0, SECOND)) == []
+
+
+def test_a_cancelled_batch_ends_its_worker_whichever_item_runs(scheduler):
+    scheduler.queued(0, batch_of(5))
+    assert scheduler.handle(CancelAsked(0)) == []
+    assert scheduler.handle(TaskSeen(1, 0, 2, 0)) == [End(1, 0, ANY_ITEM)]
+    assert scheduler.handle(TaskSeen(1, 0, 3, 0)) == []
+    # Whoever has cancelled it knows its outcome.
+    assert scheduler.handle(exited(1, 0, 1, 0, 3, head=1, exitcode=-15)) == [StartWorker()]
+    scheduler.check()
+
+
+def test_a_cancelled_batch_that_ends_by_itself_is_forgotten(scheduler):
+    scheduler.queued(0, batch_of(1))
+    scheduler.handle(CancelAsked(0))
+    scheduler.finished(0, 1)
+    assert scheduler.handle(CancelAsked(0)) == []
+    assert not scheduler.cancelled
+
+
+def test_neighbours_of_a_cancelled_batch_go_again(scheduler):
+    for position in range(3):
+        scheduler.queued(position, batch_of(1, start=position))
+    scheduler.handle(CancelAsked(1))
+    scheduler.handle(TaskSeen(1, 1, 0, 0))
+    actions = scheduler.handle(exited(1, 0, 3, 1, 0, head=3, exitcode=-15))
+    assert [action.batch.start for action in actions if isinstance(action, Requeue)] == [0, 2]
+    assert not any(isinstance(action, Fail) for action in actions)
+
+
+# ---- trying again ----
+
+
+def test_a_task_whose_worker_died_is_run_again_as_often_as_was_asked(scheduler):
+    terms = Terms(retries=2)
+    outcomes = []
+    for turn in range(3):
+        scheduler.queued(turn, Batch("ticket", "function", 4, ["item"], 0, Lane(), terms))
+        scheduler.started(10 + turn)
+        scheduler.handle(WorkerReady(10 + turn))
+        outcomes += scheduler.handle(exited(10 + turn, turn, turn + 1, turn, 0, head=turn + 1))[:1]
+    assert [type(outcome) for outcome in outcomes] == [Requeue, Requeue, Fail]
+    assert terms.tries == {4: 2}
+
+
+@pytest.mark.parametrize("retry_late", [True, False])
+def test_a_late_task_is_run_again_only_if_that_was_asked(scheduler, retry_late):
+    scheduler.queued(0, timed(1, retries=1, retry_late=retry_late))
+    scheduler.handle(TaskSeen(1, 0, 0, SECOND))
+    action, _ = scheduler.handle(exited(1, 0, 1, 0, 0, head=1, exitcode=-15))
+    assert isinstance(action, Requeue if retry_late else Fail)
+
+
 # ---- sizes of batches ----
 
 
@@ -285,178 +481,3 @@ def test_nothing_is_learned_from_nothing(count):
     estimate = Estimate()
     estimate.learn(count, 100)
     assert estimate.seen == 0
-
-
-# ---- any order of events ----
-
-
-@dataclass
-class Worker:
-    """A worker as the scheduler's world sees it: what it has claimed, and the results that it has not sent."""
-
-    first: int = 0
-    to: int = 0
-    running: int = NOT_RUNNING
-    item: int = 0
-    is_ready: bool = False
-    done: list[tuple[int, int, int]] = field(default_factory=list)  # position, first item, items: not sent yet
-    at: tuple[int, int] = (0, 0)  # position and item to run next
-
-
-class World(RuleBasedStateMachine):
-    """Two or three workers, a channel, and a scheduler that sees what a parent would see."""
-
-    @initialize(size=st.integers(1, 3))
-    def make(self, size):
-        self.scheduler = Scheduler(size)
-        self.channel: list[Batch] = []
-        self.head = 0
-        self.workers: dict[int, Worker] = {}
-        self.names = iter(range(1, 10_000))
-        self.outcomes: dict[int, int] = {}
-        self.submitted = 0
-        self.lane = Lane()
-        for _ in range(size):
-            self.perform([StartWorker()])
-
-    def perform(self, actions):
-        for action in actions:
-            match action:
-                case StartWorker():
-                    name = next(self.names)
-                    self.workers[name] = Worker()
-                    self.scheduler.started(name)
-                case Requeue(batch):
-                    assert batch.items
-                    self.put(batch)
-                case Fail(batch, index):
-                    self.resolve(batch.start + index)
-                case GiveUp():
-                    raise AssertionError("gave up")
-
-    def put(self, batch):
-        self.scheduler.queued(len(self.channel), batch)
-        # What the workers get is a copy: the parent's own batch changes meanwhile.
-        self.channel.append(batch.part(0, len(batch.items)))
-
-    def resolve(self, item):
-        self.outcomes[item] = self.outcomes.get(item, 0) + 1
-
-    def pick(self, index, which):
-        fitting = [name for name, worker in self.workers.items() if which(worker)]
-        return fitting[index % len(fitting)] if fitting else None
-
-    @rule(count=st.integers(1, 5))
-    def submit(self, count):
-        self.put(Batch("t", "f", self.submitted, list(range(self.submitted, self.submitted + count)), 0, self.lane))
-        self.submitted += count
-
-    @rule(index=st.integers(0, 9))
-    def ready(self, index):
-        name = self.pick(index, lambda worker: not worker.is_ready)
-        if name:
-            self.workers[name].is_ready = True
-            self.perform(self.scheduler.handle(WorkerReady(name)))
-
-    @rule(index=st.integers(0, 9), wanted=st.integers(1, 3))
-    def take(self, index, wanted):
-        name = self.pick(index, lambda worker: worker.is_ready and worker.first == worker.to)
-        if name and self.head < len(self.channel):
-            worker = self.workers[name]
-            worker.first, worker.to = self.head, min(len(self.channel), self.head + wanted)
-            worker.running, worker.item, worker.at = NOT_RUNNING, 0, (self.head, 0)
-            self.head = worker.to
-
-    @rule(index=st.integers(0, 9), count=st.integers(1, 4))
-    def run_items(self, index, count):
-        name = self.pick(index, lambda worker: worker.first < worker.to and worker.at[0] < worker.to)
-        if name:
-            self.run_some(self.workers[name], count)
-
-    def run_some(self, worker, count):
-        position, item = worker.at
-        batch = self.channel[position]
-        end = min(len(batch.items), item + count)
-        worker.running, worker.item = position, end - 1
-        worker.done.append((position, item, end - item))
-        worker.at = (position + 1, 0) if end == len(batch.items) else (position, end)
-
-    @rule(index=st.integers(0, 9))
-    def begin_item(self, index):
-        """The next item runs, and is not done."""
-        name = self.pick(index, lambda worker: worker.first < worker.to and worker.at[0] < worker.to)
-        if name:
-            worker = self.workers[name]
-            worker.running, worker.item = worker.at
-
-    @rule(index=st.integers(0, 9))
-    def flush(self, index):
-        name = self.pick(index, lambda worker: bool(worker.done))
-        if name:
-            self.send(self.workers[name])
-
-    def send(self, worker):
-        for position, first, count in worker.done:
-            batch = self.scheduler.finished(position, count)
-            if batch is not None:
-                for item in range(first, first + count):
-                    self.resolve(batch.start + item)
-        worker.done.clear()
-        if worker.first < worker.to and worker.at[0] >= worker.to:
-            worker.first = worker.to
-
-    @precondition(lambda self: self.scheduler.early_deaths < 2)
-    @rule(index=st.integers(0, 9), code=st.sampled_from([KILLED, 3, 0]), before_commit=st.booleans())
-    def die(self, index, code, before_commit):
-        name = self.pick(index, lambda worker: True)
-        if not name:
-            return
-        worker = self.workers.pop(name)
-        if not worker.is_ready and self.scheduler.early_deaths >= 1:
-            code = 0 if code == 0 else code
-        claim = (worker.first, worker.to, worker.running, worker.item)
-        if before_commit and worker.is_ready and worker.first == worker.to:
-            claim = (self.head, self.head + 2, NOT_RUNNING, 0)
-        self.perform(self.scheduler.handle(WorkerExited(name, code, claim, self.head)))
-
-    @rule(index=st.integers(0, 9))
-    def leave(self, index):
-        name = self.pick(index, lambda worker: worker.is_ready and worker.first == worker.to and not worker.done)
-        if name:
-            worker = self.workers.pop(name)
-            self.perform(self.scheduler.handle(WorkerLeaving(name)))
-            self.scheduler.check()
-            self.perform(
-                self.scheduler.handle(WorkerExited(name, 0, (worker.first, worker.to, NOT_RUNNING, 0), self.head))
-            )
-
-    @invariant()
-    def nothing_is_broken(self):
-        if hasattr(self, "scheduler"):
-            self.scheduler.check()
-            assert self.scheduler.missing() == 0
-            assert all(count == 1 for count in self.outcomes.values())
-            assert self.lane.batches == len(self.scheduler.in_flight)
-
-    def teardown(self):
-        if not hasattr(self, "scheduler"):
-            return
-        for _ in range(10_000):
-            for name in list(self.workers):
-                worker = self.workers[name]
-                if not worker.is_ready:
-                    self.ready(0)
-                while worker.first < worker.to and worker.at[0] < worker.to:
-                    self.run_some(worker, 3)
-                self.send(worker)
-            if self.head == len(self.channel) and not self.scheduler.in_flight:
-                break
-            self.take(0, 3)
-        assert self.outcomes == dict.fromkeys(range(self.submitted), 1)
-        assert self.lane.batches == 0
-
-
-World.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestAnyOrderOfEvents = World.TestCase

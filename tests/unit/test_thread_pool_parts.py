@@ -7,7 +7,7 @@ import pytest
 
 import tasks
 from conftest import wait_until
-from procession.engine import wire
+from procession.engine import exceptions, wire
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.functions import FunctionTable, LocalFunction
 from procession.engine.scheduler import NOT_RUNNING
@@ -150,7 +150,7 @@ def test_results_and_errors_of_threads_are_decoded_as_they_are():
     error = ValueError("x")
     results = ([0, 0, 1, 5], [None], {0: error})
     assert wire.decode_results(results) is results
-    assert wire.decode_error(error) is error
+    assert exceptions.decode_error(error) is error
 
 
 # ---- the worker ----

@@ -1,12 +1,13 @@
 """What pools and workers say to each other, in one process."""
 
+import os
 import threading
 
 import numpy as np
 import pytest
 
 import tasks
-from procession.engine import memory, wire
+from procession.engine import exceptions, memory, wire
 from procession.engine.functions import SentFunction
 from procession.errors import CannotDecode
 
@@ -33,7 +34,7 @@ def tasks_of(items, mode=wire.ITEM):
 def results_of(values, failures=(), pieces=None):
     pieces = pieces or [0, 0, len(values), 5]
     got_values, got_errors, got_pieces = [], {}, []
-    for payload in wire.encode_results(pieces, list(values), list(failures)):
+    for payload in wire.encode_results(pieces, list(values), list(failures), begin=lambda position, item: None):
         piece, part, errors = wire.decode_results(payload)
         got_errors |= {len(got_values) + index: error for index, error in errors.items()}
         got_values += part
@@ -87,7 +88,7 @@ def test_a_result_that_cannot_be_pickled_does_not_spoil_the_others(neighbours, p
     sent.insert(place, threading.Lock())
     values, errors = results_of(sent)
     assert list(errors) == [place]
-    assert isinstance(errors[place], wire.MaybeEncodingError)
+    assert isinstance(errors[place], exceptions.MaybeEncodingError)
     del values[place]
     for got, expected in zip(values, neighbours, strict=True):
         assert np.array_equal(got, expected)
@@ -113,20 +114,89 @@ def raised(function, *arguments):
 
 
 def test_an_exception_carries_the_workers_traceback_as_its_cause():
-    error = wire.decode_error(wire.encode_error(raised(tasks.raise_value_error, 5)))
+    error = exceptions.decode_error(exceptions.encode_error(raised(tasks.raise_value_error, 5)))
     assert repr(error) == "ValueError('bad value 5')"
-    assert isinstance(error.__cause__, wire.RemoteTraceback)
+    assert isinstance(error.__cause__, exceptions.RemoteTraceback)
     assert "in raise_value_error" in str(error.__cause__)
 
 
-@pytest.mark.parametrize("function", [tasks.raise_two_arguments, tasks.raise_with_lock])
-def test_an_exception_that_cannot_travel_is_replaced_by_one_that_says_what_it_was(function):
-    error = wire.decode_error(wire.encode_error(raised(function)))
-    assert isinstance(error, wire.MaybeEncodingError)
-    assert "one-two" in str(error) or "holds a lock" in str(error)
+@pytest.mark.parametrize(
+    ("function", "kind", "text"),
+    [(tasks.raise_two_arguments, tasks.TwoArguments, "one-two"), (tasks.raise_with_lock, ValueError, "holds a lock")],
+)
+def test_an_exception_that_cannot_travel_whole_arrives_with_its_type_text_and_traceback(function, kind, text):
+    error = exceptions.decode_error(exceptions.encode_error(raised(function)))
+    assert type(error) is kind
+    assert text in str(error)
     assert function.__name__ in str(error.__cause__)
+
+
+class Local(Exception):
+    """Cannot be made without its constructor's help, nor be pickled."""
+
+    def __new__(cls, *, key):
+        return super().__new__(cls, key)
+
+    def __init__(self, *, key):
+        super().__init__(f"the key is {key}")
+
+    def __reduce__(self):
+        raise RuntimeError("no")
+
+
+def test_an_exception_of_which_nothing_can_travel_is_replaced_by_one_that_says_what_it_was():
+    error = exceptions.decode_error(exceptions.encode_error(raised(lambda: (_ for _ in ()).throw(Local(key=3)))))
+    assert isinstance(error, exceptions.MaybeEncodingError)
+    assert "the key is 3" in str(error)
+
+
+def test_an_exception_of_a_local_class_travels():
+    class Here(Exception):
+        pass
+
+    error = exceptions.decode_error(exceptions.encode_error(Here(1, 2)))
+    assert type(error).__name__ == "Here" and error.args == (1, 2)
+
+
+def test_an_exception_keeps_what_can_travel_of_it():
+    error = tasks.TwoArguments("one", "two")
+    error.code, error.lock = 7, threading.Lock()
+    got = exceptions.decode_error(exceptions.encode_error(error))
+    assert got.code == 7 and not hasattr(got, "lock")
+
+
+def fail_where_it_is_loaded(place):
+    if os.environ.get("PLACE") == place:
+        raise LookupError("not here")
+    return OnlyThere(place)
+
+
+class OnlyThere(Exception):
+    def __reduce__(self):
+        return fail_where_it_is_loaded, (self.args[0],)
+
+
+def test_an_exception_that_only_the_worker_can_load_says_here_what_it_was(monkeypatch):
+    data = exceptions.encode_error(raised(lambda: (_ for _ in ()).throw(OnlyThere("here"))))
+    monkeypatch.setenv("PLACE", "here")
+    error = exceptions.decode_error(data)
+    assert isinstance(error, CannotDecode)
+    assert "OnlyThere: here" in str(error) and "not here" in str(error)
+    assert "Traceback" in str(error.__cause__)
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("mute")
+
+    __repr__ = __str__
+
+
+def test_an_exception_whose_text_cannot_be_had_travels():
+    error = exceptions.decode_error(exceptions.encode_error(raised(lambda: (_ for _ in ()).throw(Mute()))))
+    assert type(error) is Mute
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_exceptions_outside_of_exception_travel_too(kind):
-    assert type(wire.decode_error(wire.encode_error(kind("x")))) is kind
+    assert type(exceptions.decode_error(exceptions.encode_error(kind("x")))) is kind

@@ -171,6 +171,44 @@ def process_claim(uint32_t identity) -> tuple[int, int, int, int]:
             load_acquire64(&claim.item))
 
 
+def process_task(uint32_t identity) -> tuple[int, int, int]:
+    """Of a worker that may be at work: the position that runs, which of its items, and when that was begun."""
+    cdef psn_claim *claim = &psn_process_at(&arena, psn_identity_slot(identity)).claim
+    cdef uint64_t running, item, began
+    while True:
+        running, item, began = load_acquire64(&claim.running), load_acquire64(&claim.item), load_acquire64(&claim.began)
+        if running == load_acquire64(&claim.running) and item == load_acquire64(&claim.item):
+            return running, item, began
+
+
+def process_condemn(uint32_t identity, uint64_t position, uint64_t item) -> None:
+    """A worker's soft signal is meant for this item and no other; NOT_RUNNING as the position: for none."""
+    cdef psn_process *process = psn_process_at(&arena, psn_identity_slot(identity))
+    store_relaxed64(&process.condemned_item, item)
+    store_release64(&process.condemned, position)
+
+
+def is_condemned() -> bool | None:
+    """Whether the item that this worker runs is to be ended; None if the soft signal names no item."""
+    cdef psn_process *process = psn_process_at(&arena, arena.slot)
+    cdef uint64_t position = load_acquire64(&process.condemned)
+    if position == PSN_NOT_RUNNING:
+        return None
+    cdef uint64_t item = load_acquire64(&process.condemned_item)
+    return (position == load_acquire64(&process.claim.running)
+            and (item == PSN_ANY_ITEM or item == load_acquire64(&process.claim.item)))
+
+
+def process_dismiss(uint32_t identity) -> None:
+    """A worker is to leave when it has done what it has taken."""
+    store_relaxed32(&psn_process_at(&arena, psn_identity_slot(identity)).is_dismissed, 1)
+
+
+def is_dismissed() -> bool:
+    """Whether this worker is to leave."""
+    return load_acquire32(&psn_process_at(&arena, arena.slot).is_dismissed) != 0
+
+
 def pid_started(uint32_t pid) -> int:
     return psn_process_started(pid)
 

@@ -269,6 +269,25 @@ cdef class Channel:
             taken.append((slots[i].tag, received(&slots[i])))
         return first, taken
 
+    def withdraw(self, uint64_t position, readers, uint32_t tag) -> bool:
+        """Take the message at `position` back; False if it is begun, done, or was taken back before.
+
+        Args:
+            readers: identities of those that claim.
+            tag: what a reader will find in its place, with nothing in it, if it was still queued.
+        """
+        cdef uint32_t names[1024]
+        cdef uint32_t count = 0
+        for reader in readers:
+            names[count] = reader
+            count += 1
+            if count == 1024:
+                break
+        cdef psn_status status = psn_channel_withdraw(&arena, self.block.handle.offset, position, names, count, tag)
+        if status == PSN_OK or status == PSN_GONE:
+            return status == PSN_OK
+        raise failure(status)
+
     def rouse(self) -> None:
         """Wake a reader if there are messages, where readers that claim said that they would be back soon."""
         psn_channel_rouse(&arena, self.block.handle.offset)

@@ -31,6 +31,8 @@ cdef extern from "platform.h" nogil:
     uint32_t load_relaxed32 "load_relaxed"(psn_a32 *p)
     uint64_t load_relaxed64 "load_relaxed"(psn_a64 *p)
     void store_relaxed64 "store_relaxed"(psn_a64 *p, uint64_t v)
+    void store_relaxed32 "store_relaxed"(psn_a32 *p, uint32_t v)
+    void store_release64 "store_release"(psn_a64 *p, uint64_t v)
     uint64_t PSN_FOREVER
     uint64_t psn_clock_ns()
     psn_status psn_bell_create(int *fd, uint64_t *name)
@@ -64,13 +66,21 @@ cdef extern from "arena.h" nogil:
         psn_a64 to
         psn_a64 running
         psn_a64 item
+        psn_a64 began
     struct psn_process:
         psn_a32 state
         psn_a32 identity
         psn_a32 pid
         psn_a32 exitcode
         psn_a64 boot
+        psn_a32 is_dismissed
+        psn_a64 condemned
+        psn_a64 condemned_item
         psn_claim claim
+    uint64_t PSN_NOT_RUNNING
+    uint64_t PSN_INITIALIZING
+    uint64_t PSN_ANY_ITEM
+    bint psn_claim_begin(psn_claim *claim, uint64_t position)
     struct psn_block:
         uint64_t size
         psn_a64 generation
@@ -177,6 +187,7 @@ cdef extern from "channel.h" nogil:
     psn_status psn_channel_create(psn_arena *arena, uint64_t limit, psn_handle *out)
     psn_status psn_channel_put(psn_arena *arena, uint64_t channel, uint32_t tag, const void *data, uint32_t size, uint64_t deadline_ns)
     psn_status psn_channel_put_message(psn_arena *arena, uint64_t channel, uint32_t tag, psn_handle message, uint64_t deadline_ns)
+    psn_status psn_channel_withdraw(psn_arena *arena, uint64_t channel, uint64_t position, const uint32_t *readers, uint32_t count, uint32_t tag)
     psn_status psn_channel_take(psn_arena *arena, uint64_t channel, uint32_t wanted, psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us, psn_slot *out, uint32_t *taken, uint64_t *first)
     uint64_t psn_channel_count(psn_channel *channel)
     void psn_channel_rouse(psn_arena *arena, uint64_t channel)

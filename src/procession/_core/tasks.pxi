@@ -1,15 +1,33 @@
 # The innermost loop of a worker.
 
+NOT_RUNNING = PSN_NOT_RUNNING
+INITIALIZING = PSN_INITIALIZING
+ANY_ITEM = PSN_ANY_ITEM
+
+
+def claim_begin(uint64_t position) -> bool:
+    """This worker runs the message at `position` of its channel from now on; False if that was taken back."""
+    return psn_claim_begin(&psn_process_at(&arena, arena.slot).claim, position)
+
+
 def claim_running(uint64_t position) -> None:
-    """This worker now runs the message at `position` of its channel."""
-    cdef psn_claim *claim = &psn_process_at(&arena, arena.slot).claim
-    store_relaxed64(&claim.item, 0)
-    store_relaxed64(&claim.running, position)
+    """This worker now deals with the message at `position`, which it has begun; or with what INITIALIZING names."""
+    store_release64(&psn_process_at(&arena, arena.slot).claim.running, position)
 
 
 def claim_item(uint64_t index) -> None:
     """This worker now deals with that item of the message that it runs."""
-    store_relaxed64(&psn_process_at(&arena, arena.slot).claim.item, index)
+    cdef psn_claim *claim = &psn_process_at(&arena, arena.slot).claim
+    store_relaxed64(&claim.began, psn_clock_ns())
+    store_release64(&claim.item, index)
+
+
+def claim_value(uint64_t position, uint64_t index) -> None:
+    """This worker now deals with the value of that item of a message that it has run."""
+    cdef psn_claim *claim = &psn_process_at(&arena, arena.slot).claim
+    store_relaxed64(&claim.began, psn_clock_ns())
+    store_relaxed64(&claim.item, index)
+    store_release64(&claim.running, position)
 
 
 def claim_nothing() -> None:
@@ -81,11 +99,12 @@ def is_plain(values) -> bool:
     return True
 
 
-def run_items(function, items, Py_ssize_t start, bint unpack, uint64_t budget_ns, list values, list failures):
+def run_items(function, items, Py_ssize_t start, bint unpack, bint timed, uint64_t budget_ns, list values, list failures, ends):
     """Call `function` on items[start:] until the end, or until `budget_ns` has passed.
 
     Values are appended to `values`; a task that raised appends None there, and (index in `values`, exception) to `failures`.
-    The index of the running item is in this process's slot, for the parent to read if the process dies.
+    The index of the running item is in this process's slot, for the parent to read if the process dies; with `timed` also
+    when it was begun.  An exception of the type `ends` ends the run.
 
     Returns:
         the index after the last item that was run, and the nanoseconds that it took.
@@ -96,7 +115,9 @@ def run_items(function, items, Py_ssize_t start, bint unpack, uint64_t budget_ns
     cdef Py_ssize_t i = start, n = PySequence_Fast_GET_SIZE(items), look = start + 1
     cdef uint64_t began = psn_clock_ns(), now = began, end = began + budget_ns
     while i < n:
-        store_relaxed64(&claim.item, <uint64_t>i)
+        if timed:
+            store_relaxed64(&claim.began, psn_clock_ns())
+        store_release64(&claim.item, <uint64_t>i)
         item = <object>PySequence_Fast_GET_ITEM(items, i)
         try:
             if unpack:
@@ -105,6 +126,8 @@ def run_items(function, items, Py_ssize_t start, bint unpack, uint64_t budget_ns
                 value = function(item)
             values.append(value)
         except BaseException as error:
+            if type(error) is ends:
+                raise
             values.append(None)
             failures.append((len(values) - 1, error))
         i += 1

@@ -7,6 +7,8 @@
     interpreter_command(executable, code, arguments) -> the command that starts a fresh Python
     start_program(command, fds) -> pid
     cpu_count()                 -> cores that this process may use
+    own_memory()                -> bytes of memory that this process shares with no other
+    descendants(pid), kill(them) -> what is running below a process; end those that still do
 
     packet_pair()               -> two connected descriptors that carry packets
     carries_packets(fd)         -> whether it is one of such two
@@ -31,9 +33,12 @@ from procession._os.posix import (
     UNKNOWN,
     collect,
     cpu_count,
+    descendants,
     end_at_once,
     interpreter_command,
+    kill,
     open_sentinel,
+    own_memory,
     start_program,
     wait_readable,
 )
@@ -61,15 +66,18 @@ __all__ = [
     "collect",
     "connect_nearby",
     "cpu_count",
+    "descendants",
     "end_at_once",
     "interpreter_command",
     "is_own_user",
+    "kill",
     "listen_nearby",
     "memory_file",
     "memory_read",
     "memory_view",
     "memory_write",
     "open_sentinel",
+    "own_memory",
     "packet_pair",
     "packet_socket",
     "receive_packet",

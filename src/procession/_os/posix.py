@@ -7,14 +7,18 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "UNKNOWN",
     "collect",
     "cpu_count",
+    "descendants",
     "end_at_once",
     "interpreter_command",
+    "kill",
     "open_sentinel",
+    "own_memory",
     "start_program",
     "wait_readable",
 ]
@@ -54,6 +58,35 @@ def collect(pid: int, sentinel: int) -> int | str | None:
     if found is None:
         return None
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def own_memory() -> int:
+    """Bytes of memory that this process shares with no other."""
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
+
+
+def descendants(pid: int) -> list[Any]:
+    """The processes below `pid`, for kill()."""
+    import psutil
+
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def kill(processes: list[Any]) -> None:
+    """End those that still run; a pid that was given to another process is left alone."""
+    import psutil
+
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.Error:
+            pass
 
 
 def wait_readable(fds: Iterable[int], timeout: float | None) -> list[int]:

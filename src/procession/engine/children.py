@@ -81,6 +81,18 @@ class Child:
                 except ProcessLookupError:
                     pass
 
+    def kill(self) -> None:
+        """Kill it with all its descendants; stopped first, so that it starts no more of them."""
+        self.send_signal(signal.SIGSTOP)
+        _core.kill_descendants(self.pid)
+        self.send_signal(signal.SIGKILL)
+
+    def dismiss(self) -> None:
+        """Have it leave in order, if it is a pool's worker."""
+        with self._lock:
+            if self._exitcode is None:
+                _core.process_dismiss(self.identity)
+
     def end(self) -> None:
         """Kill it unless it has ended, collect it, and give the sentinel back."""
         self.send_signal(signal.SIGKILL)

@@ -43,6 +43,7 @@ __all__ = [
     "Payload",
     "as_message",
     "decode",
+    "dump_plain",
     "encode",
     "encode_in_band",
     "encode_with_blocks",

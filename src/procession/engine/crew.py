@@ -1,4 +1,7 @@
-"""The workers of a pool, processes or threads: starting them, seeing which have ended, ending them all."""
+"""The workers of a pool, processes or threads: starting them, seeing what they do and which have ended, ending one or all.
+
+To end a worker is a soft signal, and a grace later a hard one, for the worker and for all that it has started.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from procession import _core, _os
 from procession.engine import wire
-from procession.engine.clock import FOREVER, deadline_after
+from procession.engine.clock import FOREVER, clock_ns, deadline_after
+from procession.engine.scheduler import ANY_ITEM, NOT_RUNNING, TaskSeen
 
 __all__ = ["Crew", "Exit", "Member"]
 
@@ -35,6 +39,8 @@ class Member(Protocol):
     def poll(self) -> int | None: ...
     def wait(self, deadline: int = FOREVER) -> int | None: ...
     def send_signal(self, number: int) -> None: ...
+    def kill(self) -> None: ...
+    def dismiss(self) -> None: ...
 
 
 class _Handle(Protocol):
@@ -54,6 +60,18 @@ class Exit(NamedTuple):
     head: int
 
 
+class _Condemned:
+    """A worker that is being ended for one item; its descendants are known by then, because it may end before them."""
+
+    __slots__ = ("descendants", "item", "kill_at", "position")
+
+    def __init__(self, position: int, item: int, kill_at: int, descendants: list[Any]) -> None:
+        self.position = position
+        self.item = item
+        self.kill_at = kill_at
+        self.descendants = descendants
+
+
 class Crew:
     """The workers that are there.
 
@@ -66,6 +84,7 @@ class Crew:
         self._spec = spec
         self._children: dict[int, Member] = {}
         self._has_started = False
+        self._condemned: dict[int, _Condemned] = {}
         self.handles: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -105,7 +124,68 @@ class Crew:
         if exitcode is None:
             return None
         del self._children[identity], self.handles[identity]
+        condemned = self._condemned.pop(identity, None)
+        if condemned is not None and condemned.descendants:
+            _os.kill(condemned.descendants)
         return Exit(identity, child.pid, exitcode, child.claim, child.head)
+
+    def share_among(self, workers: int) -> None:
+        """How many of them the next one that starts shares the work with."""
+        self._spec = self._spec._replace(share=workers)
+
+    # ---- one of them ----
+
+    @property
+    def identities(self) -> list[int]:
+        """Of all of them, by which others name them."""
+        return list(self._children)
+
+    def tasks_seen(self) -> list[TaskSeen]:
+        """What each process of them is at."""
+        now = clock_ns()
+        seen: list[TaskSeen] = []
+        for identity, child in self._children.items():
+            if child.pid:
+                position, item, began = _core.process_task(identity)
+                if position < NOT_RUNNING - 1:
+                    seen.append(TaskSeen(identity, position, item, now - began))
+        return seen
+
+    def claim_of(self, identity: int) -> tuple[int, int, int, int]:
+        """What a process that lives has claimed; a moment old."""
+        return _core.process_claim(identity) if self._children[identity].pid else (0, 0, NOT_RUNNING, 0)
+
+    def dismiss(self, identity: int) -> None:
+        """Have it leave in order."""
+        child = self._children.get(identity)
+        if child is not None:
+            child.dismiss()
+
+    def condemn(self, identity: int, position: int, item: int, grace: float) -> None:
+        """End a worker, unless it has gone on to another item when the signals reach it."""
+        child = self._children.get(identity)
+        if child is None or not child.pid:
+            return
+        self._condemned[identity] = _Condemned(position, item, deadline_after(grace), _os.descendants(child.pid))
+        _core.process_condemn(identity, position, item)
+        child.send_signal(_SIGTERM)
+
+    def spare(self, identity: int) -> None:
+        """It has gone on."""
+        if self._condemned.pop(identity, None) is not None:
+            _core.process_condemn(identity, NOT_RUNNING, 0)
+
+    def end_late(self) -> None:
+        """Kill those that have not minded the soft signal."""
+        now = clock_ns()
+        for identity, condemned in self._condemned.items():
+            if now < condemned.kill_at:
+                continue
+            position, item, _ = _core.process_task(identity)
+            if position == condemned.position and condemned.item in (item, ANY_ITEM):
+                self._children[identity].kill()
+
+    # ---- all of them ----
 
     def send_signal(self, number: int) -> None:
         """To all of them."""
@@ -117,15 +197,15 @@ class Crew:
         deadline = deadline_after(grace)
         for identity, child in tuple(self._children.items()):
             if child.wait(deadline) is None:
-                if child.pid:
-                    _core.kill_descendants(child.pid)
-                child.send_signal(_SIGKILL)
+                child.kill()
                 child.wait()
             self._children.pop(identity, None)
             self.handles.pop(identity, None)
 
     def terminate(self) -> None:
         """Ask all of them to end."""
+        for identity in tuple(self._condemned):
+            self.spare(identity)  # from now on the soft signal is for whatever runs
         self.send_signal(_SIGTERM)
 
     def kill(self) -> None:
@@ -135,4 +215,5 @@ class Crew:
     def forget(self) -> None:
         """In a forked child: they are the parent's."""
         self._children.clear()
+        self._condemned.clear()
         self.handles.clear()

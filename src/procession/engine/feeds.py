@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
+from procession.engine.batches import Batch, Lane, Terms
 from procession.engine.functions import LocalFunction
-from procession.engine.scheduler import Batch, Lane
 from procession.engine.tickets import UnorderedStream
 
 __all__ = ["Feed"]
@@ -40,6 +40,7 @@ class Feed:
         chunk: items in a batch, which are sent together or not at all; None adapts.
         length: items in all, if known; no more are read.
         buffersize: items that may be sent and not yet read; None adapts to the reader.
+        terms: what the caller wants for its tasks, if anything.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Feed:
         chunk: int | None,
         length: int | None = None,
         buffersize: int | None = None,
+        terms: Terms | None = None,
     ) -> None:
+        self._terms = terms
         self.lane = Lane()
         self.ended = False
         self.sent = 0
         self._engine = engine
-        self._ticket = ticket
+        self.ticket = ticket
         self._function = function
         self._mode = mode
         self._chunk = chunk if chunk is None or buffersize is None else min(chunk, buffersize)
@@ -154,7 +157,7 @@ class Feed:
         """Items that may be read and sent now; 0 or less if there is no room."""
         workers = self._engine.size
         size = self._batch_size()
-        stream = self._ticket
+        stream = self.ticket
         if not isinstance(stream, UnorderedStream):
             return _BATCHES_PER_WORKER * workers * size
         if not self._is_bounded:
@@ -171,7 +174,7 @@ class Feed:
 
     def _size(self) -> int:
         """Items for the next batch; 0 or less if there is no room."""
-        if not isinstance(self._ticket, UnorderedStream) and self._ticket.done:
+        if not isinstance(self.ticket, UnorderedStream) and self.ticket.done:
             self.ended = True  # a map that has failed: nobody wants the rest
         if self.ended or self.lane.batches >= _BATCHES_PER_WORKER * self._engine.size:
             return 0
@@ -184,12 +187,12 @@ class Feed:
             return
         start, self.sent = self.sent, self.sent + len(items)
         try:
-            self._engine.queue(Batch(self._ticket, self._function, start, items, self._mode, self.lane))
+            self._engine.queue(Batch(self.ticket, self._function, start, items, self._mode, self.lane, self._terms))
         except BaseException as error:
-            self._engine.deliver(self._ticket, start, [None] * len(items), dict.fromkeys(range(len(items)), error))
+            self._engine.deliver(self.ticket, start, [None] * len(items), dict.fromkeys(range(len(items)), error))
             if not isinstance(error, Exception):
                 raise
 
     def _end(self, error: BaseException | None) -> None:
         self.ended = True
-        self._engine.input_ended(self._ticket, self.sent, error)
+        self._engine.input_ended(self.ticket, self.sent, error)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from procession.engine import codec, descriptors, memory, wire
-from procession.engine.scheduler import Estimate
+from procession.engine.batches import Estimate
 
-__all__ = ["FunctionTable", "LocalFunction", "SentFunction", "describe_task"]
+__all__ = ["FunctionTable", "LocalFunction", "SentFunction", "describe_call"]
 
 _KEPT = 64
 # Functions that pickle by reference and cannot change under their name; all others are encoded for each call.
@@ -109,16 +109,17 @@ class FunctionTable:
         return sent
 
 
-def describe_task(batch: Any, index: int) -> str:
-    """The call on item number `index` of a batch, in short."""
+def describe_call(batch: Any, index: int) -> tuple[str, str]:
+    """The function and the arguments of item number `index` of a batch, in short."""
     item = batch.items[index]
-    if batch.mode == wire.ITEM:
+    calling = wire.calling_of(batch.mode)
+    if calling == wire.ITEM:
         arguments = _short(item)
-    elif batch.mode == wire.STAR:
+    elif calling == wire.STAR:
         arguments = ", ".join(map(_short, item))
     else:
         arguments = ", ".join([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
-    return f"{batch.function!r}({arguments})"
+    return repr(batch.function), arguments
 
 
 def _short(value: Any) -> str:

@@ -5,104 +5,63 @@ A batch goes into the tasks channel at a position; positions only grow, so a pos
 done, what ran, and what was only claimed:
 
     claim   from ........ running ........ to
-            results may be   the item    never begun:
-            unsent: again    that fails  again
+    results may be   the item    never begun:
+    unsent: again    that fails  again
+
+A task that is late or was cancelled while it ran is *condemned*: its worker is ended, and only that task fails.  A worker that
+has gone on to another task before its end reached it is spared, and if that comes too late the other task goes again.
 
 Frequent events are methods of their own; the rare ones go through `handle`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import enum
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
+
+from procession.engine.batches import Batch
 
 __all__ = [
+    "ANY_ITEM",
+    "INITIALIZING",
+    "NOT_RUNNING",
     "Action",
-    "Batch",
-    "Estimate",
+    "CancelAsked",
+    "Dismiss",
+    "End",
     "Event",
     "Fail",
     "GiveUp",
-    "Lane",
+    "Reason",
     "Requeue",
+    "Resized",
     "Scheduler",
+    "Spare",
     "StartWorker",
+    "TaskSeen",
     "WorkerExited",
     "WorkerLeaving",
     "WorkerReady",
 ]
 
-TARGET_NS = 1_000_000  # of work in one batch: a thousand times what handing it over costs
-LEAST_NS = 50_000  # of work in a batch that need not be smaller, as far as there is so much
-NOT_RUNNING = (1 << 64) - 1  # in a claim: no message has been begun
+# In the place of a position that runs: no message has been begun; the pool's initializer runs.
+NOT_RUNNING = (1 << 64) - 1
+INITIALIZING = NOT_RUNNING - 1
+ANY_ITEM = (1 << 64) - 1  # in the place of an item: the message is condemned, whichever of its items runs
 _EARLY_DEATHS = 3  # workers that may die at start, one after the other, before the pool gives up
+# Workers that may die one after the other without any of them having done or begun a task: after the first number the next
+# is not started at once, but at the next look; after the second the pool gives up if there is work that waits.
+_PROMPT_STARTS, _IDLE_DEATHS = 8, 50
+_ENDED_BY_US = (-15, -9)  # exit codes of a worker that got the signals for a condemned task
 
 
-@dataclass(slots=True)
-class Lane:
-    """One input's share of what is in flight."""
+class Reason(enum.Enum):
+    """Why a task's worker has ended."""
 
-    batches: int = 0
-
-
-@dataclass(slots=True)
-class Batch:
-    """Consecutive items of one ticket that travel together.
-
-    Attributes:
-        ticket: whose items they are.
-        function: what to call on them.
-        start: index of the first within the ticket.
-        items: kept until the batch is done, because a death may send them again.
-        lane: which input it counts for.
-        finished: how many have a result; workers finish them in order.
-    """
-
-    ticket: Any
-    function: Any
-    start: int
-    items: Sequence[Any]
-    mode: int
-    lane: Lane
-    finished: int = 0
-
-    def part(self, first: int, end: int) -> Batch:
-        """Items first to end, as a batch."""
-        return Batch(self.ticket, self.function, self.start + first, self.items[first:end], self.mode, self.lane)
-
-
-@dataclass(slots=True)
-class Estimate:
-    """How long one call takes, from what was seen so far."""
-
-    item_ns: float = 0.0
-    seen: int = 0
-
-    def learn(self, count: int, elapsed_ns: int) -> None:
-        """`count` calls took `elapsed_ns`."""
-        if count <= 0:
-            return
-        mean = elapsed_ns / count
-        # The first calls pay for imports and cold caches: they count for little.
-        weight = 1.0 if self.seen == 0 else min(0.5, count / (count + 8.0))
-        self.item_ns += weight * (mean - self.item_ns)
-        self.seen += count
-
-    def batch_size(self, workers: int, remaining: int | None) -> int:
-        """Items for the next batch: a target's worth, no more than experience and what is left allow.
-
-        The size may reach only a few times what has been seen done, so that one wrong guess is small; near the end it
-        shrinks with what is left (guided self-scheduling, Polychronopoulos and Kuck 1987), so that workers end together
-        but for so little that handing it over would cost as much.
-        """
-        if self.seen == 0:
-            return 1
-        item_ns = max(self.item_ns, 1.0)
-        size = min(TARGET_NS / item_ns, 4.0 * self.seen / workers)
-        if remaining is not None:
-            size = min(size, max(remaining / (2.0 * workers), min(remaining, LEAST_NS / item_ns)))
-        return max(1, int(size))
+    DIED = enum.auto()  # by itself, or killed by whoever
+    LATE = enum.auto()
+    CANCELLED = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +95,66 @@ class WorkerExited:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSeen:
+    """A worker that lives was found at work on that item of the batch at `position`, which it began `elapsed_ns` ago."""
+
+    worker: int
+    position: int
+    item: int
+    elapsed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """Nobody wants the results of the batch at `position` any more, and it is too late to take it back."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """There are to be `size` workers from now on."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartWorker:
     """A worker is missing."""
 
 
 @dataclass(frozen=True, slots=True)
+class Dismiss:
+    """There is a worker too many: it is to leave when it has done what it has claimed."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End the worker, by a soft signal and then a hard one, unless it goes on to another item meanwhile."""
+
+    worker: int
+    position: int
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """The worker has gone on: its end is not wanted any more."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
-    """The item of the batch that ran when its worker died."""
+    """The item of the batch that ran when its worker ended."""
 
     batch: Batch
     index: int
     worker: int
     exitcode: int
+    reason: Reason = Reason.DIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +166,25 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Workers do not come up."""
+    """Workers do not come up; with `in_initializer` they die in the pool's initializer."""
 
     exitcode: int
+    in_initializer: bool = False
 
 
-Event = WorkerReady | WorkerLeaving | WorkerExited
-Action = StartWorker | Fail | Requeue | GiveUp
+Event = WorkerReady | WorkerLeaving | WorkerExited | TaskSeen | CancelAsked | Resized
+Action = StartWorker | Dismiss | End | Spare | Fail | Requeue | GiveUp
+
+
+class Verdict(NamedTuple):
+    """What a worker is being ended for."""
+
+    position: int
+    item: int
+    reason: Reason
+
+    def is_for(self, position: int, item: int) -> bool:
+        return position == self.position and self.item in (item, ANY_ITEM)
 
 
 @dataclass(slots=True)
@@ -175,16 +194,25 @@ class Scheduler:
     Attributes:
         size: workers wanted.
         in_flight: position -> batch, for every batch that is queued or claimed.
+        cancelled: positions in flight whose results nobody wants.
+        condemned: worker -> what it is being ended for.
         starting, ready, leaving: workers by what is known of them; a leaving one has been replaced already.
+        timed: batches in flight with a time limit.
+        idle_deaths: workers that died one after the other while no task was done or begun.
     """
 
     size: int
     in_flight: dict[int, Batch] = field(default_factory=dict)
+    cancelled: set[int] = field(default_factory=set)
+    condemned: dict[int, Verdict] = field(default_factory=dict)
     starting: set[int] = field(default_factory=set)
     ready: set[int] = field(default_factory=set)
     leaving: set[int] = field(default_factory=set)
     closing: bool = False
+    has_been_up: bool = False
     early_deaths: int = 0
+    idle_deaths: int = 0
+    timed: int = 0
 
     def started(self, worker: int) -> None:
         """A worker was started."""
@@ -193,10 +221,14 @@ class Scheduler:
     def queued(self, position: int, batch: Batch) -> None:
         """A batch was put at `position`."""
         self.in_flight[position] = batch
+        batch.position = position
         batch.lane.batches += 1
+        if batch.terms is not None and batch.terms.timeout_ns:
+            self.timed += 1
 
     def finished(self, position: int, count: int) -> Batch | None:
         """`count` more items of the batch have results; None if nobody waits for them any more."""
+        self.idle_deaths = 0
         batch = self.in_flight.get(position)
         if batch is not None:
             batch.finished += count
@@ -209,7 +241,15 @@ class Scheduler:
         batch = self.in_flight.pop(position, None)
         if batch is not None:
             batch.lane.batches -= 1
+            if batch.terms is not None and batch.terms.timeout_ns:
+                self.timed -= 1
+            self.cancelled.discard(position)
         return batch
+
+    def forget_all(self) -> None:
+        """The pool is over."""
+        for position in tuple(self.in_flight):
+            self.forget(position)
 
     def missing(self) -> int:
         """Workers that should be there and are not."""
@@ -218,18 +258,37 @@ class Scheduler:
     def handle(self, event: Event) -> list[Action]:
         """What is to be done about `event`."""
         match event:
+            case TaskSeen():
+                return self._seen(event)
             case WorkerReady(worker):
                 if worker in self.starting:
                     self.starting.remove(worker)
                     self.ready.add(worker)
                     self.early_deaths = 0
+                    self.has_been_up = True
                 return []
             case WorkerLeaving(worker):
-                self.ready.discard(worker)
+                # One that was dismissed is among them already, and was not expected to do more.
+                for group in (self.starting, self.ready):
+                    group.discard(worker)
                 self.leaving.add(worker)
                 return self._replace()
             case WorkerExited():
                 return self._exited(event)
+            case CancelAsked(position):
+                if position in self.in_flight:
+                    self.cancelled.add(position)
+                return []
+            case Resized(size):
+                self.size = size
+                return self._replace() or [self._dismiss() for _ in range(-self.missing())]
+
+    def _dismiss(self) -> Dismiss:
+        group = self.starting or self.ready
+        worker = max(group)
+        group.remove(worker)
+        self.leaving.add(worker)
+        return Dismiss(worker)
 
     def _replace(self, *, again: bool = False) -> list[Action]:
         """Start what is missing; `again`: batches are about to be queued again."""
@@ -237,36 +296,93 @@ class Scheduler:
             return []
         return [StartWorker() for _ in range(self.missing())]
 
+    def _seen(self, event: TaskSeen) -> list[Action]:
+        actions: list[Action] = []
+        verdict = self.condemned.get(event.worker)
+        if verdict is not None:
+            if verdict.is_for(event.position, event.item):
+                return []
+            del self.condemned[event.worker]
+            actions.append(Spare(event.worker))
+        batch = self.in_flight.get(event.position)
+        if batch is None or not batch.finished <= event.item < len(batch.items):
+            return actions
+        if event.position in self.cancelled:
+            verdict = Verdict(event.position, ANY_ITEM, Reason.CANCELLED)
+        elif batch.terms is not None and 0 < batch.terms.timeout_ns <= event.elapsed_ns:
+            verdict = Verdict(event.position, event.item, Reason.LATE)
+        else:
+            return actions
+        self.condemned[event.worker] = verdict
+        return [*actions, End(event.worker, verdict.position, verdict.item)]
+
     def _exited(self, event: WorkerExited) -> list[Action]:
         early = event.worker in self.starting
+        in_order = event.worker in self.leaving
         for group in (self.starting, self.ready, self.leaving):
             group.discard(event.worker)
+        verdict = self.condemned.pop(event.worker, None)
         actions: list[Action] = []
         first, end, running, item = event.claim
         # A claim past the head was never taken: the worker died before the store that takes.
         for position in range(first, min(end, event.head)):
+            is_cancelled = position in self.cancelled
             batch = self.forget(position)
-            if batch is None:
+            if batch is None or is_cancelled:
                 continue
             if position == running and batch.finished <= item < len(batch.items):
-                actions += self._split(batch, item, event)
+                actions += self._split(batch, item, event, verdict)
             else:
                 actions.append(Requeue(batch.part(batch.finished, len(batch.items))))
+        return actions + self._after_exit(
+            event, early=early, in_order=in_order, has_run=running < INITIALIZING, again=actions
+        )
+
+    def _after_exit(
+        self, event: WorkerExited, *, early: bool, in_order: bool, has_run: bool, again: list[Action]
+    ) -> list[Action]:
+        """Replace the worker, unless it seems that the next one would end as it did."""
+        in_initializer = event.claim[2] == INITIALIZING
         if early and not self.closing:
             self.early_deaths += 1
-            if self.early_deaths >= _EARLY_DEATHS:
-                return [*actions, GiveUp(event.exitcode)]
-        return actions + self._replace(again=any(isinstance(action, Requeue) for action in actions))
+            # The initializer is the program's own and ends them all; later ones may have been killed by somebody.
+            if self.early_deaths >= _EARLY_DEATHS or (in_initializer and not self.has_been_up):
+                return [GiveUp(event.exitcode, in_initializer)]
+        elif not in_order and not has_run:
+            self.idle_deaths += 1
+            if self.idle_deaths >= _IDLE_DEATHS and self.in_flight:
+                return [GiveUp(event.exitcode)]
+            if self.idle_deaths > _PROMPT_STARTS:
+                return []
+        else:
+            self.idle_deaths = 0
+        return self._replace(again=any(isinstance(action, Requeue) for action in again))
 
-    def _split(self, batch: Batch, item: int, event: WorkerExited) -> list[Action]:
+    def _split(self, batch: Batch, item: int, event: WorkerExited, verdict: Verdict | None) -> list[Action]:
         """Item number `item` fails; those before it without a result and those after it go again, as two batches."""
-        parts = ((batch.finished, item), (item + 1, len(batch.items)))
-        again = [Requeue(batch.part(first, end)) for first, end in parts if first < end]
-        return [Fail(batch, item, event.worker, event.exitcode), *again]
+        reason, is_innocent, terms = Reason.DIED, False, batch.terms
+        if verdict is not None and event.exitcode in _ENDED_BY_US:
+            reason = verdict.reason
+            is_innocent = not verdict.is_for(batch.position, item)
+        may_retry = terms is not None and (reason is Reason.DIED or (reason is Reason.LATE and terms.retry_late))
+        if is_innocent or (may_retry and terms is not None and terms.try_again(batch.start + item)):
+            parts: tuple[tuple[int, int], ...] = (
+                (batch.finished, item),
+                (item, item + 1),
+                (item + 1, len(batch.items)),
+            )
+            outcome: list[Action] = []
+        else:
+            parts = ((batch.finished, item), (item + 1, len(batch.items)))
+            outcome = [Fail(batch, item, event.worker, event.exitcode, reason)]
+        return outcome + [Requeue(batch.part(first, end)) for first, end in parts if first < end]
 
     def check(self) -> None:
         """Raise AssertionError if an invariant is broken; for tests."""
         assert not self.starting & self.ready and not self.ready & self.leaving and not self.starting & self.leaving
+        assert self.cancelled <= self.in_flight.keys()
+        assert self.condemned.keys() <= self.starting | self.ready | self.leaving
+        assert self.timed == sum(1 for b in self.in_flight.values() if b.terms is not None and b.terms.timeout_ns)
         for batch in self.in_flight.values():
             assert 0 <= batch.finished < len(batch.items)
             assert batch.lane.batches > 0

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from procession.engine.scheduler import Lane
-from procession.errors import WorkerDied
+from procession.engine.batches import Lane, Terms
+from procession.errors import TaskTimeout, WorkerDied
 
 __all__ = ["CallTicket", "Drained", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
 
@@ -29,7 +29,11 @@ class Ticket(Protocol):
         """Results of items from `start` on; `errors` by index within `values`."""
 
     def fail(self, error: BaseException) -> None:
-        """The pool cannot go on; nothing more will come."""
+        """The pool cannot go on, or nobody wants the rest; nothing more will come."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what has not come is not wanted any more."""
 
     def input_ended(self, total: int, error: BaseException | None) -> None:
         """There are `total` items; then the input raised `error`, if any."""
@@ -65,6 +69,10 @@ class _Result:
             self.done = True
 
     @property
+    def is_over(self) -> bool:
+        return self.done
+
+    @property
     def has_callback(self) -> bool:
         return self._callback is not None or self._error_callback is not None
 
@@ -78,7 +86,7 @@ class _Result:
 class CallTicket(_Result):
     """One call, and its own batch: what the engine does 100,000 times a second is kept to one object."""
 
-    __slots__ = ("arguments", "finished", "function", "mode")
+    __slots__ = ("arguments", "finished", "function", "mode", "position", "terms")
 
     start = 0
     lane = Lane()  # of nothing that is fed
@@ -86,11 +94,14 @@ class CallTicket(_Result):
     arguments: Any  # its one item
     mode: int
     finished: int
+    position: int
+    terms: Terms | None
 
     def __init__(
         self,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        terms: Terms | None = None,
     ) -> None:
         self.done = False
         self._success = True
@@ -98,6 +109,7 @@ class CallTicket(_Result):
         self._callback = callback
         self._error_callback = error_callback
         self.finished = 0
+        self.terms = terms
 
     def succeed(self, value: Any) -> bool:
         """The call has returned `value`; whether somebody wants to be called back."""
@@ -109,7 +121,7 @@ class CallTicket(_Result):
     @property
     def items(self) -> tuple[Any, ...]:
         """As a batch: its one item."""
-        return (self.arguments,)
+        return (self.arguments,)  # None if it is done
 
     @property
     def ticket(self) -> CallTicket:
@@ -117,7 +129,8 @@ class CallTicket(_Result):
         return self
 
     def part(self, first: int, end: int) -> CallTicket:
-        """As a batch of one item: itself."""
+        """As a batch of one item: itself, to be done."""
+        self.finished = 0
         return self
 
     def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
@@ -134,17 +147,21 @@ class CallTicket(_Result):
 class MapTicket(_Result):
     """As many calls as there are items, whose values come back as one list.
 
-    A call that raises fails the whole once all calls are done, as in the standard library; a worker that dies, at once.
+    A call that raises fails the whole once all calls are done, as in the standard library; a worker that dies or a call that
+    is late, at once.  With `keeps_errors` nothing does: exceptions stand in the list in the place of values.
     """
 
-    __slots__ = ("_length", "_missing")
+    __slots__ = ("_keeps_errors", "_length", "_missing")
 
     def __init__(
         self,
         length: int,
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
+        *,
+        keeps_errors: bool = False,
     ) -> None:
+        self._keeps_errors = keeps_errors
         self.done = False
         self._success = True
         self._callback = callback
@@ -157,11 +174,15 @@ class MapTicket(_Result):
     def deliver(self, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
         if self.done:
             return
+        if self._keeps_errors:
+            for index, error in errors.items():
+                values[index] = error
+            errors = {}
         if not errors:
             if self._success:
                 self._value[start : start + len(values)] = values
-        elif any(isinstance(error, WorkerDied) for error in errors.values()):
-            self.fail(next(error for error in errors.values() if isinstance(error, WorkerDied)))
+        elif fatal := [error for error in errors.values() if isinstance(error, (WorkerDied, TaskTimeout))]:
+            self.fail(fatal[0])
             return
         elif self._success:
             self._success = False
@@ -195,6 +216,10 @@ class UnorderedStream:
     def done(self) -> bool:
         """Whether there is something to read, or nothing will come any more."""
         return bool(self.ready) or self.ended
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended
 
     @property
     def ended(self) -> bool:

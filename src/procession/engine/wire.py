@@ -1,6 +1,6 @@
 """What a pool and its workers say to each other.
 
-    tasks      header: how to call, the function's handle; body: the items
+    tasks      header: how to call, the function's handle; body: the items.  One that was taken back has a tag and is empty
     results    plain values: (pieces, values).  Others: pieces in the header, so that they are known whatever becomes of
                the values; body: the values, or (values, failures)
                tag: which kind of message
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import pickle
 import struct
-import types
 from collections.abc import Callable, Sequence
 from pickle import dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession.engine import codec
-from procession.engine.codec import SHORT, Payload, decode, encode, header_of, is_plain, own_error
+from procession.engine.codec import SHORT, Payload, decode, dump_plain, encode, header_of, is_plain, own_error
+from procession.engine.exceptions import Ended, MaybeEncodingError, decode_error, describe, encode_error
 from procession.errors import CannotDecode, CannotEncode
 
 if TYPE_CHECKING:
@@ -36,92 +36,40 @@ __all__ = [
     "RESULTS",
     "STAR",
     "STAR_KEYWORDS",
-    "ExceptionWithTraceback",
-    "MaybeEncodingError",
-    "RemoteTraceback",
+    "TAKEN_BACK",
+    "TIMED",
     "RunnerSpec",
-    "decode_error",
+    "calling_of",
     "decode_head",
     "decode_lost",
     "decode_results",
     "decode_tasks",
     "encode_argument",
-    "encode_error",
     "encode_lost",
     "encode_results",
     "encode_tasks",
     "function_error",
     "heads",
-    "rebuild_exc",
 ]
 
 # Tags of what workers send.
 RESULTS, READY, LEAVING, INITIALIZER_FAILED, FUNCTION_LOST, BATCH_LOST, NUDGE = range(7)
 
-# How a function is called on an item; the flag says that each item is pickled alone.
+# The tag of a task that was taken back before anybody took it.
+TAKEN_BACK = 1
+
+# How a function is called on an item; flags beside it.
 ITEM, STAR, STAR_KEYWORDS = range(3)  # f(item), f(*item), f(*item[0], **item[1])
-_PACKED = 0x04
+_CALLING = 0x03
+_PACKED = 0x04  # each item is pickled alone
+TIMED = 0x08  # items have a time limit
+_MODES = 0x10
 _TASK = struct.Struct("<BQQ")
 _HEAD_END = 2 + _TASK.size
 _NONE = pickle.dumps(None, 5)
 _NO_ERRORS: dict[int, BaseException] = {}
 # Flags in a result's header.
 _VALUES_PACKED, _FAILED = 0x04, 0x08
-
-
-class MaybeEncodingError(CannotEncode):
-    """A task's result or exception cannot be pickled; carries their representations."""
-
-    def __init__(self, exc: object, value: object) -> None:
-        self.exc = repr(exc)
-        self.value = repr(value)
-        super().__init__(self.exc, self.value)
-
-    def __str__(self) -> str:
-        return f"Error sending result: '{self.value}'. Reason: '{self.exc}'"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_encoding_error, (self.exc, self.value)
-
-
-def _rebuild_encoding_error(exc: str, value: str) -> MaybeEncodingError:
-    error = MaybeEncodingError.__new__(MaybeEncodingError)
-    error.exc, error.value = exc, value
-    error.args = (exc, value)
-    return error
-
-
-class RemoteTraceback(Exception):
-    """The traceback of a worker, as the cause of the exception that it sent."""
-
-    def __init__(self, tb: str) -> None:
-        self.tb = tb
-
-    def __str__(self) -> str:
-        return self.tb
-
-
-class ExceptionWithTraceback:
-    """An exception on its way to another process, where its traceback becomes its cause."""
-
-    def __init__(self, exc: BaseException, tb: types.TracebackType | None) -> None:
-        import traceback
-
-        self.exc = exc
-        self.tb = "".join(traceback.format_exception(type(exc), exc, tb)) if tb else ""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild_exc, (self.exc, self.tb)
-
-
-def rebuild_exc(exc: BaseException, tb: str) -> BaseException:
-    """The exception as it comes out of the pickle of an ExceptionWithTraceback."""
-    if tb:
-        exc.__cause__ = RemoteTraceback(f'\n"""\n{tb}"""')
-    return exc
 
 
 class RunnerSpec(NamedTuple):
@@ -132,6 +80,7 @@ class RunnerSpec(NamedTuple):
         initializer, initargs: called once before the first task.
         task_limit: messages after which the worker leaves; 0 is none.
         share: workers of the pool, so that none takes more than its part of what is queued.
+        memory_limit: bytes of its own after which the worker leaves; 0 is none.
     """
 
     tasks: Any
@@ -140,6 +89,7 @@ class RunnerSpec(NamedTuple):
     initargs: tuple[Any, ...]
     task_limit: int
     share: int
+    memory_limit: int = 0
 
 
 # ---- tasks ----
@@ -147,7 +97,7 @@ class RunnerSpec(NamedTuple):
 
 def heads(offset: int, generation: int) -> tuple[bytes, ...]:
     """The beginnings of messages that call the function in this block, by mode and flags."""
-    return tuple(codec.short_head(_TASK.pack(mode, offset, generation)) for mode in range(2 * _PACKED))
+    return tuple(codec.short_head(_TASK.pack(mode, offset, generation)) for mode in range(_MODES))
 
 
 def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Payload | None:
@@ -155,10 +105,11 @@ def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Pay
 
     None if the items must travel in messages of their own, because more than bytes belongs to them (buffers, handles).
     """
-    if mode == ITEM:
+    calling = mode & _CALLING
+    if calling == ITEM:
         plain = is_plain(items)
     elif len(items) == 1:
-        plain = mode == STAR and is_plain(items[0])
+        plain = calling == STAR and is_plain(items[0])
     else:
         plain = all(map(_is_plain_tuple, items))
     if plain:
@@ -195,15 +146,20 @@ def encode_argument(value: Any, header: bytes = b"", *, main_by_value: bool = Fa
     raise complaint
 
 
+def calling_of(mode: int) -> int:
+    """ITEM, STAR or STAR_KEYWORDS, without the flags."""
+    return mode & _CALLING
+
+
 def decode_tasks(
     payload: Payload, begin: Callable[[int], None]
-) -> tuple[bytes, list[Any] | tuple[Any, ...], dict[int, Exception]]:
+) -> tuple[bytes, list[Any] | tuple[Any, ...], dict[int, BaseException]]:
     """The header, the items, and the errors of those that could not be decoded.
 
     Calls `begin` with the index of each item that is decoded alone, before it is.
 
     Raises:
-        Exception: whatever decoding raised, where the items cannot be told apart.
+        BaseException: whatever decoding raised, where the items cannot be told apart.
     """
     if type(payload) is bytes and payload[0] == SHORT:
         header = payload[2:_HEAD_END]
@@ -211,13 +167,15 @@ def decode_tasks(
     else:
         header = header_of(payload)
         items = decode(payload)
-    errors: dict[int, Exception] = {}
+    errors: dict[int, BaseException] = {}
     if header[0] & _PACKED:
         for i, item in enumerate(items):
             begin(i)
             try:
                 items[i] = decode(item)
-            except Exception as error:
+            except Ended:
+                raise
+            except BaseException as error:  # also SystemExit: no task of others may end with it
                 items[i] = None
                 errors[i] = error
     return header, items, errors
@@ -232,15 +190,24 @@ def decode_head(header: bytes) -> tuple[int, int, int]:
 # ---- results ----
 
 
-def encode_results(pieces: list[int], values: list[Any], failures: list[tuple[int, BaseException]]) -> list[Payload]:
+def encode_results(
+    pieces: list[int],
+    values: list[Any],
+    failures: list[tuple[int, BaseException]],
+    begin: Callable[[int, int], None],
+) -> list[Payload]:
     """Results of one or more batches as one message, or one for each where more than bytes belongs to them.
 
-    A value that cannot be pickled becomes a failure of its own.
+    A value that cannot be pickled becomes a failure of its own.  Calls `begin` with the position and the item that each value
+    belongs to, before it is pickled alone.
     """
     if not failures and is_plain(values):
         return [dumps((pieces, values), 5)]
-    sent = [(index, encode_error(error)) for index, error in failures]
-    packed = _pack_results(values, sent)
+    sent: list[tuple[int, bytes]] = []
+    for index, error in failures:
+        _begin_value(pieces, index, begin)
+        sent.append((index, encode_error(error)))
+    packed = _pack_results(values, sent, pieces, begin)
     if packed is not None:
         header = struct.pack(f"<B{len(pieces)}Q", _VALUES_PACKED | (_FAILED if sent else 0), *pieces)
         return [encode((packed, sent) if sent else packed, header)]
@@ -250,27 +217,52 @@ def encode_results(pieces: list[int], values: list[Any], failures: list[tuple[in
     fields = iter(pieces)
     for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
         for i in range(count):
+            begin(position, first + i)
             messages.append(_encode_single((position, first + i, 1, elapsed_ns // count), values[at], faults.get(at)))
             at += 1
     return messages
+
+
+def _begin_value(pieces: list[int], index: int, begin: Callable[[int, int], None]) -> None:
+    """Say which position and item value number `index` belongs to."""
+    fields = iter(pieces)
+    for position, first, count, _ in zip(fields, fields, fields, fields, strict=True):
+        if index < count:
+            begin(position, first + index)
+            return
+        index -= count
 
 
 def _encode_single(piece: tuple[int, int, int, int], value: Any, error: BaseException | None) -> Payload:
     if error is None:
         try:
             return encode([value], struct.pack("<B4Q", 0, *piece))
-        except Exception as reason:
+        except Ended:
+            raise
+        except BaseException as reason:
             error = MaybeEncodingError(reason.__cause__ or reason, value)
     return encode(([None], [(0, encode_error(error))]), struct.pack("<B4Q", _FAILED, *piece))
 
 
-def _pack_results(values: list[Any], sent: list[tuple[int, bytes]]) -> list[bytes] | None:
+def _pack_results(
+    values: list[Any],
+    sent: list[tuple[int, bytes]],
+    pieces: list[int],
+    begin: Callable[[int, int], None],
+) -> list[bytes] | None:
     """Each value pickled alone; one that cannot be is a failure.  None if one needs more than bytes."""
     packed: list[bytes] = []
     for index, value in enumerate(values):
+        plain = dump_plain(value)
+        if plain is not None:
+            packed.append(plain)
+            continue
+        _begin_value(pieces, index, begin)
         try:
             payload = encode(value)
-        except Exception as reason:
+        except Ended:
+            raise
+        except BaseException as reason:
             sent.append((index, encode_error(MaybeEncodingError(reason.__cause__ or reason, value))))
             payload = _NONE
         if type(payload) is not bytes:
@@ -297,14 +289,14 @@ def decode_results(payload: Payload | Results) -> Results:
         values = decode(payload)
         if flags & _FAILED:
             values, sent = values
-    except Exception as error:
+    except BaseException as error:  # whatever a value's own code does here, it is that task's result
         total = sum(pieces[2::4])
         return pieces, [None] * total, dict.fromkeys(range(total), _lost_result(error))
     if flags & _VALUES_PACKED:
         for i, value in enumerate(values):
             try:
                 values[i] = decode(value)
-            except Exception as error:
+            except BaseException as error:
                 values[i] = None
                 errors[i] = _lost_result(error)
     for index, data in sent:
@@ -312,38 +304,13 @@ def decode_results(payload: Payload | Results) -> Results:
     return pieces, values, errors
 
 
-def _lost_result(error: Exception) -> CannotDecode:
-    lost = CannotDecode(f"the result arrived but cannot be unpickled here: {type(error).__name__}: {error}")
+def _lost_result(error: BaseException) -> CannotDecode:
+    lost = CannotDecode(f"the result arrived but cannot be unpickled here: {describe(error)}")
     lost.__cause__ = error
     return lost
 
 
-# ---- errors ----
-
-
-def encode_error(error: BaseException) -> bytes:
-    """An exception and its traceback; one that would not survive the way is replaced by one that says what it was."""
-    tb = error.__traceback__
-    try:
-        data = pickle.dumps(ExceptionWithTraceback(error, tb), 5)
-        pickle.loads(data)
-    except Exception as reason:
-        data = pickle.dumps(ExceptionWithTraceback(MaybeEncodingError(reason, error), tb), 5)
-    return data
-
-
-def decode_error(data: bytes | BaseException) -> BaseException:
-    """The exception, with the worker's traceback as its cause."""
-    if isinstance(data, BaseException):
-        return data
-    try:
-        return pickle.loads(data)  # type: ignore[no-any-return]
-    except Exception as reason:
-        lost = CannotDecode(
-            f"a task raised an exception that cannot be unpickled here: {type(reason).__name__}: {reason}"
-        )
-        lost.__cause__ = reason
-        return lost
+# ---- what could not be begun ----
 
 
 def encode_lost(position: int, header: bytes, error: BaseException) -> Payload:
@@ -360,7 +327,7 @@ def decode_lost(payload: Payload) -> tuple[int, int, BaseException]:
 def function_error(function: object, reason: BaseException) -> CannotDecode:
     """A worker could not load the function."""
     error = CannotDecode(
-        f"the function {function!r} cannot be loaded in the worker: {type(reason).__name__}: {reason}. "
+        f"the function {function!r} cannot be loaded in the worker: {describe(reason)}. "
         "Define it in a module that workers can import, before the pool is made"
     )
     error.__cause__ = reason

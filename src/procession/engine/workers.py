@@ -1,7 +1,7 @@
-"""The workers of one pool: performs what the scheduler decides.
+"""The engine of one pool: work in, results out.
 
     submit, map, stream     put batches into the tasks channel; workers pull from it, so nobody hands work out
-    drive                   takes results, sees deaths, feeds inputs; never blocks longer than it is asked to
+    drive                   takes results, looks after the workers, feeds inputs; never blocks longer than it is asked to
 
 Who drives is a matter of need: the thread that waits for a result (no hand-over between threads, the shortest way), or, while
 work is out and nobody waits, a keeper thread.  All sleep in one place: on the results channel, which also carries a nudge
@@ -16,33 +16,23 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from procession.engine import lifetime, memory, wire
+from procession.engine.batches import Batch, Terms
 from procession.engine.clock import FOREVER, clock_ns
 from procession.engine.crew import Crew
-from procession.engine.delivery import deliver_results, start_failed, worker_died
+from procession.engine.delivery import cancelled, deliver_results
+from procession.engine.exceptions import decode_error
 from procession.engine.feeds import Feed
 from procession.engine.functions import FunctionTable
 from procession.engine.keeper import Keeper
-from procession.engine.scheduler import (
-    Action,
-    Batch,
-    Fail,
-    GiveUp,
-    Requeue,
-    Scheduler,
-    StartWorker,
-    WorkerExited,
-    WorkerLeaving,
-    WorkerReady,
-)
+from procession.engine.overseer import Overseer
+from procession.engine.scheduler import Scheduler, StartWorker, WorkerLeaving, WorkerReady
 from procession.engine.tickets import CallTicket, Drained, MapTicket, UnorderedStream
 from procession.engine.turns import Turns
-from procession.errors import Closed, InitializerFailed, WorkerDied
+from procession.errors import Closed, InitializerFailed, PoolClosed, TaskCancelled
 
 __all__ = ["Workers"]
 
-_LOOK_NS = 100_000_000  # a death is noticed within this
 _SPIN_US = 50
-_GRACE = 1.0  # seconds between the soft and the hard signal
 _TAKE = 64
 
 
@@ -55,6 +45,8 @@ class Workers:
         functions: the table of functions that fits the workers.
         channel: makes the channels to and from them.
         task_limit: batches after which a worker is replaced; 0 is none.
+        memory_limit: bytes of its own after which a worker is replaced; 0 is none.
+        grace: seconds between the soft and the hard signal, wherever a worker is ended.
         can_kill: terminate() ends what runs; if not, nobody waits for it longer than a moment.
     """
 
@@ -68,16 +60,21 @@ class Workers:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         task_limit: int = 0,
+        memory_limit: int = 0,
+        grace: float = 1.0,
         can_kill: bool = True,
     ) -> None:
         self.size = size
         self.batching = not task_limit  # a limit counts tasks: then each travels alone
         self._tasks = channel()
         self._results = channel()
-        self._crew = Crew(start, wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size))
+        spec = wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size, memory_limit)
+        self._crew = Crew(start, spec)
         self._functions = functions
         self._can_kill = can_kill
+        self._grace = grace
         self._scheduler = Scheduler(size)
+        self._overseer = Overseer(self, self._scheduler, self._crew, self._tasks, grace)
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
         self.turns = Turns(self.drive, self._nudge)
@@ -92,7 +89,7 @@ class Workers:
         lifetime.on_fork_in_child(self, Workers._forked)
         lifetime.at_exit(self, Workers.terminate)
         with self._lock:
-            self._perform([StartWorker() for _ in range(size)])
+            self._overseer.perform([StartWorker() for _ in range(size)])
             if self._failure is not None:
                 raise self._failure
 
@@ -108,11 +105,12 @@ class Workers:
                 ticket.function = self._functions.sent[function]
             except (KeyError, TypeError):
                 ticket.function = self._functions.send(function)
+            timed = wire.TIMED if ticket.terms is not None and ticket.terms.timeout_ns else 0
             if keywords:
-                ticket.mode = wire.STAR_KEYWORDS
+                ticket.mode = wire.STAR_KEYWORDS | timed
                 ticket.arguments = arguments, keywords
             else:
-                ticket.mode = wire.STAR
+                ticket.mode = wire.STAR | timed
                 ticket.arguments = arguments
             self._put(ticket)
             self.submitted += 1
@@ -120,10 +118,19 @@ class Workers:
             if keeper is None or keeper.is_idle or ticket.has_callback:
                 self._wake_keeper(ticket.has_callback)
 
-    def map(self, ticket: MapTicket, function: Callable[..., Any], mode: int, items: Any, chunk: int | None) -> None:
+    def map(
+        self,
+        ticket: MapTicket,
+        function: Callable[..., Any],
+        mode: int,
+        items: Any,
+        chunk: int | None,
+        terms: Terms | None = None,
+    ) -> None:
         """As many calls as there are items in a sequence."""
         self._check_usable()
-        self._begin(Feed(self, ticket, self._functions.send(function), mode, items, chunk=chunk, length=len(items)))
+        sent = self._functions.send(function)
+        self._begin(Feed(self, ticket, sent, _timed(mode, terms), items, chunk=chunk, length=len(items), terms=terms))
 
     def stream(
         self,
@@ -133,6 +140,7 @@ class Workers:
         items: Iterable[Any],
         chunk: int | None,
         buffersize: int | None,
+        terms: Terms | None = None,
     ) -> Feed:
         """Calls on the items of any input, which is read as the results are."""
         self._check_usable()
@@ -140,7 +148,8 @@ class Workers:
             chunk = 1
         sent = self._functions.send(function)
         length = len(items) if type(items) in (list, tuple, range) else None  # type: ignore[arg-type]
-        feed = Feed(self, ticket, sent, mode, items, chunk=chunk, length=length, buffersize=buffersize)
+        mode = _timed(mode, terms)
+        feed = Feed(self, ticket, sent, mode, items, chunk=chunk, length=length, buffersize=buffersize, terms=terms)
         self._begin(feed)
         return feed
 
@@ -152,7 +161,7 @@ class Workers:
             except BaseException:
                 feed.stop()  # nobody will have the results
                 raise
-            self._wake_keeper(feed._ticket.has_callback)
+            self._wake_keeper(feed.ticket.has_callback)
 
     def advance(self, feed: Feed) -> None:
         """Its reader has read: send what there is room for."""
@@ -161,9 +170,9 @@ class Workers:
 
     def _check_usable(self) -> None:
         if self.is_foreign:
-            raise ValueError("this pool belongs to the parent process: a forked child must make its own")
+            raise PoolClosed("this pool belongs to the parent process: a forked child must make its own")
         if self._ended or self._closed:
-            raise ValueError("Pool not running")
+            raise PoolClosed("Pool not running")
 
     def queue(self, batch: Batch) -> None:
         """Put a batch into the tasks channel; it can be taken when this returns."""
@@ -213,7 +222,7 @@ class Workers:
         """Wait until `ticket` is done; False if `deadline` came first."""
         while not ticket.done:
             if self.is_foreign:
-                raise ValueError("this pool belongs to the parent process: its results do not come here")
+                raise PoolClosed("this pool belongs to the parent process: its results do not come here")
             self.turns.wait(ticket, deadline)
             if not ticket.done and clock_ns() >= deadline:
                 return False
@@ -237,8 +246,8 @@ class Workers:
         now = clock_ns()
         changed = False
         if now >= self._look_at:
-            self._look_at = now + _LOOK_NS
             changed = self.look_at_workers()
+            self._look_at = now + self._overseer.pause_ns
         if self._ended:
             return
         if len(self._tasks):
@@ -261,7 +270,7 @@ class Workers:
         with self._lock:
             for tag, payload in messages:
                 if tag == wire.RESULTS:
-                    self._finished += deliver_results(payload, self._scheduler)
+                    self._finished += deliver_results(payload, self._scheduler, self.queue)
                 elif tag != wire.NUDGE:
                     self._take_message(tag, payload)
         return bool(messages)
@@ -278,14 +287,14 @@ class Workers:
 
     def _take_message(self, tag: int, payload: Any) -> None:
         if tag == wire.READY:
-            self._perform(self._scheduler.handle(WorkerReady(int.from_bytes(payload, "little"))))
+            self._overseer.handle(WorkerReady(int.from_bytes(payload, "little")))
         elif tag == wire.LEAVING:
-            self._perform(self._scheduler.handle(WorkerLeaving(int.from_bytes(payload, "little"))))
+            self._overseer.handle(WorkerLeaving(int.from_bytes(payload, "little")))
         elif tag == wire.INITIALIZER_FAILED:
-            cause = wire.decode_error(payload)
+            cause = decode_error(payload)
             failure = InitializerFailed(f"the pool's initializer raised {type(cause).__name__}: {cause}")
             failure.__cause__ = cause
-            self._give_up(failure)
+            self.give_up(failure)
         elif tag in (wire.FUNCTION_LOST, wire.BATCH_LOST):
             position, generation, reason = wire.decode_lost(payload)
             batch = self._scheduler.forget(position)
@@ -305,45 +314,54 @@ class Workers:
     # ---- workers ----
 
     def look_at_workers(self) -> bool:
-        """Replace workers that have ended; whether there were any."""
+        """Replace workers that have ended, and end those that must be; whether any had ended."""
         with self._lock:
-            ended = self._crew.ended()
-            for identity in ended:
-                # What it sent before it died counts: it is read before the claim is looked at.
-                while self._take_arrived(0, 0):
-                    pass
-                end = self._crew.collect(identity)
-                if end is not None and not self._ended:
-                    event = WorkerExited(identity, end.exitcode, end.claim, end.head)
-                    self._perform(self._scheduler.handle(event), end.pid)
-            if self._scheduler.missing() > 0 and not self._scheduler.closing:
-                self._perform([StartWorker()])
-            return bool(ended)
+            return self._overseer.look()
 
-    def _perform(self, actions: list[Action], pid: int = 0) -> None:
-        for action in actions:
-            match action:
-                case StartWorker():
-                    self._start_worker()
-                case Requeue(batch):
-                    if not getattr(batch.ticket, "ended", False):
-                        self.queue(batch)
-                case Fail(batch, index, _, exitcode):
-                    self.deliver(
-                        batch.ticket, batch.start + index, [None], {0: worker_died(batch, index, pid, exitcode)}
-                    )
-                case GiveUp(exitcode):
-                    self._give_up(start_failed(exitcode))
+    def take_all_arrived(self) -> None:
+        """Take what is there, without waiting."""
+        while self._take_arrived(0, 0):
+            pass
 
-    def _start_worker(self) -> None:
-        try:
-            self._scheduler.started(self._crew.start())
-        except Exception as error:
-            if len(self._crew) == 0:
-                self._give_up(error)
-            # Else too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
+    def resize(self, size: int) -> None:
+        """Have `size` workers from now on: more are started at once, fewer leave when they have done what they run."""
+        with self._lock:
+            self._check_usable()
+            self.size = size
+            self._overseer.resize(size)
+        self._nudge()
 
-    def _give_up(self, error: BaseException) -> None:
+    def cancel(self, ticket: Any) -> bool:
+        """Have a call or a map not done, or ended where it runs; False if it is done, or runs and cannot be ended."""
+        if self.is_foreign:
+            return False
+        with self._lock:
+            if ticket.done:
+                return False
+            for feed in self._feeds:
+                if feed.ticket is ticket:
+                    feed.stop()
+            batches: list[Any]
+            if isinstance(ticket, CallTicket):
+                batches = [ticket] if self._scheduler.in_flight.get(ticket.position) is ticket else []
+            else:
+                batches = [batch for batch in self._scheduler.in_flight.values() if batch.ticket is ticket]
+            error = (
+                cancelled(batches[0], 0) if isinstance(ticket, CallTicket) else TaskCancelled("the map was cancelled")
+            )
+            taken_back = [self._overseer.abandon(batch) for batch in batches]
+            if not self._can_kill and isinstance(ticket, CallTicket) and not all(taken_back):
+                self._scheduler.cancelled.discard(ticket.position)
+                return False
+            ticket.fail(error)
+            if ticket.has_callback:
+                self._finished.append(ticket)
+            self._look_at = 0
+        self._nudge()
+        self.turns.tell()
+        return True
+
+    def give_up(self, error: BaseException) -> None:
         """The pool cannot go on: every ticket gets `error`."""
         with self._lock:
             if self._failure is None:
@@ -356,11 +374,11 @@ class Workers:
 
     def _drop_all(self, error: BaseException) -> None:
         feeds, self._feeds = self._feeds, []
-        tickets = [batch.ticket for batch in self._scheduler.in_flight.values()]
+        tickets = list({id(batch.ticket): batch.ticket for batch in self._scheduler.in_flight.values()}.values())
         for feed in feeds:
             feed.stop()
-            tickets.append(feed._ticket)
-        self._scheduler.in_flight.clear()
+            tickets.append(feed.ticket)
+        self._scheduler.forget_all()
         for ticket in tickets:
             if not ticket.done:
                 ticket.fail(error)
@@ -404,7 +422,7 @@ class Workers:
         with self._lock:
             self._scheduler.closing = True
             self._tasks.close()
-        self._end_workers(_GRACE if self._ended else None)
+        self._end_workers(self._grace if self._ended else None)
 
     def terminate(self) -> None:
         """Kill the workers now; what is out fails.  Bounded in time from any state."""
@@ -414,13 +432,13 @@ class Workers:
             if not self._ended:
                 self._ended = True
                 self._scheduler.closing = True
-                self._drop_all(WorkerDied("the pool was terminated before the task was done"))
+                self._drop_all(TaskCancelled("the pool was terminated before the task was done"))
                 self._tasks.close()
                 self._crew.terminate()
         self._nudge()
         self.turns.tell()
         if self._can_kill:
-            self._end_workers(_GRACE)
+            self._end_workers(self._grace)
         else:
             self._end_keeper()
 
@@ -446,3 +464,7 @@ class Workers:
         self._feeds = []
         self._lock = threading.RLock()
         self.turns = Turns(self.drive, self._nudge)
+
+
+def _timed(mode: int, terms: Terms | None) -> int:
+    return mode | wire.TIMED if terms is not None and terms.timeout_ns else mode

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession import listener, util
 from procession.engine.clock import deadline_after, seconds_until
-from procession.engine.wire import ExceptionWithTraceback
+from procession.engine.exceptions import ExceptionWithTraceback
 from procession.errors import ProcessError, StartFailed
 from procession.managers import link, objects
 from procession.managers.kinds import (

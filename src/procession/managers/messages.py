@@ -13,7 +13,7 @@ from typing import Any
 
 from procession import listener
 from procession.engine import codec
-from procession.engine.wire import RemoteTraceback
+from procession.engine.exceptions import RemoteTraceback
 from procession.errors import CannotEncode
 
 __all__ = [

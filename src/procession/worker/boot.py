@@ -65,9 +65,11 @@ def _theirs(frames: types.TracebackType | None) -> types.TracebackType | None:
         if not where.startswith((_OURS, "<frozen ")):
             kept.append(frames)
         frames = frames.tb_next
+    if not kept:
+        return None
     for frame, following in zip(kept, [*kept[1:], None], strict=True):
         frame.tb_next = following
-    return kept[0] if kept else None
+    return kept[0]
 
 
 def prepare(facts: dict[str, Any]) -> None:

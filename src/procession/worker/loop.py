@@ -5,6 +5,9 @@
 A message's claim is in this process's slot before the message leaves the channel, and the running item before it runs, so
 that the parent can tell after our death what was lost.  Results of small tasks travel together; none waits for another
 longer than about a millisecond, unless that one is a single long call.
+
+SIGTERM is the soft signal: what a task has opened is closed on the way out, what it has started is killed, and the worker
+ends of the signal.  One that is meant for a task that is done already ends nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from procession import _core
-from procession._core import claim_item, claim_nothing, claim_running, clock_ns, run_items
+from procession import _core, _os
+from procession._core import claim_begin, claim_item, claim_nothing, claim_value, clock_ns, is_dismissed, run_items
 from procession.engine import codec, launch, lifetime, wire
 from procession.engine.codec import Payload
+from procession.engine.exceptions import Ended, describe, encode_error
 from procession.engine.wire import RunnerSpec
 from procession.errors import CannotDecode, Closed
 
@@ -29,28 +33,46 @@ FLUSH_NS = 1_000_000  # results wait no longer for company
 _SPIN_US = 50
 _SMALL_NS = 20_000  # messages that take less are worth spinning for
 _FUNCTIONS_KEPT = 64
+_LOOK_NS = 500_000_000  # a worker without work looks this often whether it is to leave
+_MEMORY_LOOK_NS = 50_000_000
 
 
 def main(spec: RunnerSpec) -> None:
-    """Work until the tasks channel is closed and empty, or the limit of tasks is reached."""
+    """Work until the tasks channel is closed and empty, or a limit is reached."""
     # The parent deals with Ctrl-C.  A handler, not SIG_IGN: programs that a task starts must not inherit it.
     signal.signal(signal.SIGINT, _ignore)
     launch.hear_interrupts()
-    Runner(spec, _core.process_identity()).live()
+    runner = Runner(spec, _core.process_identity())
+    signal.signal(signal.SIGTERM, runner.told_to_end)
+    try:
+        runner.live()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except Ended:
+        _end()
 
 
 def _ignore(number: int, frame: object) -> None: ...
 
 
+def _end() -> NoReturn:
+    """End of the soft signal, and leave nothing behind that a task has started."""
+    _core.kill_descendants(os.getpid())
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
+    os._exit(128 + signal.SIGTERM)  # where it is blocked
+
+
 class Runner:
     """The life of a worker; ``threads`` has that of one that is a thread."""
 
-    encode_error: Callable[[BaseException], Any] = staticmethod(wire.encode_error)
+    encode_error: Callable[[BaseException], Any] = staticmethod(encode_error)
     decode_tasks: Callable[..., Any] = staticmethod(wire.decode_tasks)
     encode_results: Callable[..., list[Any]] = staticmethod(wire.encode_results)
     run_items: Callable[..., tuple[int, int]] = staticmethod(run_items)
-    claim_running: Callable[[int], None] = staticmethod(claim_running)
+    claim_begin: Callable[[int], bool] = staticmethod(claim_begin)
+    claim_running: Callable[[int], None] = staticmethod(_core.claim_running)
     claim_nothing: Callable[[], None] = staticmethod(claim_nothing)
+    is_dismissed: Callable[[], bool] = staticmethod(is_dismissed)
 
     def __init__(self, spec: RunnerSpec, identity: int) -> None:
         self.spec = spec
@@ -62,35 +84,47 @@ class Runner:
         self.values: list[Any] = []
         self.failures: list[tuple[int, BaseException]] = []
         self.is_foreign = False
+        self.is_ending = False
         self.oldest_ns = 0  # when the first of the unsent results came
+        self.memory_look_ns = 0  # when to look next at how much memory this process has
 
     def live(self) -> None:
         """Call the initializer, then work."""
         spec = self.spec
         if spec.initializer is not None:
+            self.claim_running(_core.INITIALIZING)
             try:
                 spec.initializer(*spec.initargs)
+            except Ended:
+                raise
             except BaseException as error:
                 spec.results.put(self.encode_error(error), tag=wire.INITIALIZER_FAILED)
                 return
+            self.claim_running(_core.NOT_RUNNING)
         spec.results.put(self.name, tag=wire.READY)
         self.run()
 
     def run(self) -> None:
         spec = self.spec
         left = spec.task_limit or (1 << 62)
-        while True:
+        began = clock_ns()
+        while not self.is_dismissed():
             try:
                 spin_us = _SPIN_US if self.message_ns < _SMALL_NS else 0
-                first, messages = spec.tasks.take(self.wanted(left), spin_us=spin_us, claim=True)
+                first, messages = spec.tasks.take(self.wanted(left), began + _LOOK_NS, spin_us=spin_us, claim=True)
             except Closed:
                 return
             began = clock_ns()
-            for position, (_, payload) in enumerate(messages, first):
-                self.claim_running(position)
+            if not messages:
+                continue
+            for position, (tag, payload) in enumerate(messages, first):
+                if tag == wire.TAKEN_BACK or not self.claim_begin(position):
+                    continue
                 self.run_message(position, payload)
                 if self.is_foreign:
                     os._exit(0)
+                if self.is_ending:
+                    raise Ended
             taken = len(messages)
             del messages, payload
             if self.pieces:
@@ -98,13 +132,29 @@ class Runner:
             self.claim_nothing()
             self.message_ns += 0.5 * ((clock_ns() - began) / taken - self.message_ns)
             left -= taken
-            if left <= 0:
-                spec.results.put(self.name, tag=wire.LEAVING)
-                return
+            if left <= 0 or (spec.memory_limit and self.has_grown()):
+                break
+        spec.results.put(self.name, tag=wire.LEAVING)
+
+    def has_grown(self) -> bool:
+        """Whether this process has more memory of its own than it may; looks now and then."""
+        now = clock_ns()
+        if now < self.memory_look_ns:
+            return False
+        self.memory_look_ns = now + _MEMORY_LOOK_NS
+        return _os.own_memory() > self.spec.memory_limit
+
+    def told_to_end(self, number: int, frame: object) -> None:
+        """The handler of the soft signal."""
+        if not self.is_ending and _core.is_condemned() is not False:
+            self.is_ending = True
+            raise Ended
 
     def forked(self) -> None:
         """A task has forked, and its child goes on here: it has no part in the pool."""
         self.is_foreign = True
+        if signal.getsignal(signal.SIGTERM) == self.told_to_end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def wanted(self, left: int) -> int:
         """Messages to take: about a millisecond's worth, and no more than a fair share of what is queued."""
@@ -117,29 +167,36 @@ class Runner:
         """Run one batch, sending results on the way if it takes long."""
         try:
             header, items, broken = self.decode_tasks(payload, claim_item)
-        except Exception as error:
+        except Ended:
+            raise
+        except BaseException as error:
             # Only a batch of one, or one with buffers, cannot be told apart.
             self.lost(wire.BATCH_LOST, position, codec.header_of(payload), _undecoded(error))
             return
         try:
             mode, function = self.load(header)
-        except Exception as error:
+        except Ended:
+            raise
+        except BaseException as error:
             self.lost(wire.FUNCTION_LOST, position, header, error)
             return
-        if mode == wire.STAR_KEYWORDS:
+        calling, is_timed = wire.calling_of(mode), bool(mode & wire.TIMED)
+        if calling == wire.STAR_KEYWORDS:
             arguments, keywords = items[0]
             function = functools.partial(function, *arguments, **keywords)
-            items, mode = [()], wire.STAR
+            items, calling = [()], wire.STAR
         if broken:
-            function = _Careful(function, mode, broken, items)
-            mode = wire.ITEM
+            function = _Careful(function, calling, broken, items)
+            calling = wire.ITEM
         at = 0
         while at < len(items):
             if not self.pieces:
                 self.oldest_ns = clock_ns()
             end, elapsed_ns = self.run_items(
-                function, items, at, mode == wire.STAR, FLUSH_NS, self.values, self.failures
+                function, items, at, calling == wire.STAR, is_timed, FLUSH_NS, self.values, self.failures, Ended
             )
+            if self.is_ending:
+                raise Ended  # the task has caught it: what it says now is not its own
             self.pieces += (position, at, end - at, elapsed_ns)
             at = end
             if elapsed_ns >= FLUSH_NS or clock_ns() - self.oldest_ns >= FLUSH_NS:
@@ -150,7 +207,7 @@ class Runner:
         if not self.pieces:
             return
         try:
-            payloads = self.encode_results(self.pieces, self.values, self.failures)
+            payloads = self.encode_results(self.pieces, self.values, self.failures, claim_value)
         finally:
             self.pieces, self.values, self.failures = [], [], []
         for payload in payloads:
@@ -178,7 +235,7 @@ class Runner:
 class _Careful:
     """Calls a function on the items that could be decoded, and raises for the others."""
 
-    def __init__(self, function: Callable[..., Any], mode: int, broken: dict[int, Exception], items: Any) -> None:
+    def __init__(self, function: Callable[..., Any], mode: int, broken: dict[int, BaseException], items: Any) -> None:
         self.function, self.star, self.broken = function, mode == wire.STAR, broken
         items[:] = enumerate(items)
 
@@ -189,7 +246,7 @@ class _Careful:
         return self.function(*item) if self.star else self.function(item)
 
 
-def _undecoded(error: Exception) -> CannotDecode:
-    lost = CannotDecode(f"the arguments arrived but cannot be unpickled in the worker: {type(error).__name__}: {error}")
+def _undecoded(error: BaseException) -> CannotDecode:
+    lost = CannotDecode(f"the arguments arrived but cannot be unpickled in the worker: {describe(error)}")
     lost.__cause__ = error
     return lost

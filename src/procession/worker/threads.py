@@ -6,6 +6,7 @@ is told to end does so after the call that it runs, and nobody waits for it long
 
 from __future__ import annotations
 
+import functools
 import itertools
 import queue
 import threading
@@ -21,8 +22,10 @@ from procession.worker.loop import Runner
 __all__ = ["TaskReader", "ThreadChannel", "ThreadWorker", "start"]
 
 _KILLED = 9
+_LOOK_S = 0.5  # one without work looks this often whether it is to leave
 _identities = itertools.count(1)
 _CLOSED = object()
+_TAKEN_BACK = object()
 
 
 class ThreadChannel:
@@ -36,6 +39,7 @@ class ThreadChannel:
         # Its put() may be called from a signal handler that interrupts another; a lock of our own could not be had twice.
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._closed = False
+        self._fates: dict[int, object] = {}  # position -> who has begun it or taken it back, whoever came first
         self.tail = 0
         self.is_dropped = False
 
@@ -78,6 +82,18 @@ class ThreadChannel:
             pass
         return taken[0][0] if taken else 0, [message for _, message in taken]
 
+    def begin(self, position: int, who: object) -> bool:
+        """`who` runs the message at `position`, or takes it back; False if it belongs to another already."""
+        return self._fates.setdefault(position, who) is who
+
+    def withdraw(self, position: int, readers: object, tag: int) -> bool:
+        """Take a message back; False if it is begun or done."""
+        return self.begin(position, _TAKEN_BACK)
+
+    def is_done(self, position: int) -> None:
+        """Nobody asks for it any more."""
+        self._fates.pop(position, None)
+
     def rouse(self) -> None:
         """Nobody sleeps while there are messages."""
 
@@ -109,18 +125,23 @@ class TaskReader:
         self.channel = channel
         self.inbox: list[Any] = []
         # Taking and keeping are one step: there is no bytecode in between.
-        self._steps = map(self.inbox.append, iter(channel._queue.get, None))
+        self._steps = map(self.inbox.append, iter(functools.partial(channel._queue.get, True, _LOOK_S), None))
 
     def __len__(self) -> int:
         return len(self.channel)
 
-    def take(self, wanted: int, *, spin_us: int = 0, claim: bool = True) -> tuple[int, list[tuple[int, Any]]]:
-        """The next message: its position, and a list of it.
+    def take(
+        self, wanted: int, deadline: int = FOREVER, *, spin_us: int = 0, claim: bool = True
+    ) -> tuple[int, list[tuple[int, Any]]]:
+        """The next message: its position, and a list of it; an empty list if none came for a moment.
 
         Raises:
             Closed: the channel is closed and nothing is left.
         """
-        next(self._steps)
+        try:
+            next(self._steps)
+        except queue.Empty:
+            return 0, []
         item = self.inbox[0]
         if item is _CLOSED:
             self.inbox.clear()
@@ -142,15 +163,16 @@ class _Runner(Runner):
     """The life of a worker that is a thread."""
 
     encode_error = staticmethod(lambda error: error)
-    encode_results = staticmethod(lambda pieces, values, failures: [(pieces, values, dict(failures))])
+    encode_results = staticmethod(lambda pieces, values, failures, begin: [(pieces, values, dict(failures))])
 
-    def __init__(self, spec: RunnerSpec, identity: int) -> None:
-        super().__init__(spec, identity)
+    def __init__(self, spec: RunnerSpec, worker: ThreadWorker) -> None:
+        super().__init__(spec, worker.identity)
+        self.worker = worker
         self.reader: TaskReader = spec.tasks
 
     def decode_tasks(
         self, payload: Any, begin: Callable[[int], None]
-    ) -> tuple[Any, Sequence[Any], dict[int, Exception]]:
+    ) -> tuple[Any, Sequence[Any], dict[int, BaseException]]:
         mode, function, items = payload
         return (mode, function), items, {}
 
@@ -158,11 +180,22 @@ class _Runner(Runner):
         mode, function = header
         return mode, function
 
+    def claim_begin(self, position: int) -> bool:
+        if self.reader.channel.begin(position, self):
+            return True
+        self.reader.channel.is_done(position)
+        return False
+
     def claim_running(self, position: int) -> None:
         pass
 
     def claim_nothing(self) -> None:
-        self.reader.inbox.clear()
+        if self.reader.inbox:
+            self.reader.channel.is_done(self.reader.inbox[0][0])
+            self.reader.inbox.clear()
+
+    def is_dismissed(self) -> bool:
+        return self.worker.is_dismissed
 
     def run_items(
         self,
@@ -170,9 +203,11 @@ class _Runner(Runner):
         items: Sequence[Any],
         start: int,
         unpack: bool,
+        timed: bool,
         budget_ns: int,
         values: list[Any],
         failures: list[tuple[int, BaseException]],
+        ends: type[BaseException],
     ) -> tuple[int, int]:
         """As ``_core.run_items``, which notes in shared memory how far it has come."""
         began = now = clock_ns()
@@ -219,10 +254,11 @@ class ThreadWorker(threading.Thread):
         self._spec = spec._replace(tasks=self._reader)
         self._code = 1
         self._is_given_up = False
+        self.is_dismissed = False
 
     def run(self) -> None:
         try:
-            _Runner(self._spec, self.identity).live()
+            _Runner(self._spec, self).live()
         except Closed:
             pass  # terminated between two calls
         self._code = 0
@@ -251,6 +287,14 @@ class ThreadWorker(threading.Thread):
         if not self._is_given_up and self is not threading.current_thread():
             self.join(seconds_until(deadline))
         return self.poll()
+
+    def kill(self) -> None:
+        """Nobody waits for it any more."""
+        self.send_signal(_KILLED)
+
+    def dismiss(self) -> None:
+        """Have it leave when it has done what it has taken."""
+        self.is_dismissed = True
 
     def send_signal(self, number: int) -> None:
         """Have it end after the call that it runs; with SIGKILL nobody waits for that any more."""

@@ -1,0 +1,151 @@
+"""A pool's workers, looked after: what the scheduler decides about them is performed here.
+
+    look        who has ended, who is missing, whose task is late or cancelled, what waits behind a long task for nothing
+
+All is called with the engine's lock held.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from procession.engine import wire
+from procession.engine.batches import Batch
+from procession.engine.crew import Crew
+from procession.engine.delivery import given_up, task_failed
+from procession.engine.scheduler import (
+    NOT_RUNNING,
+    Action,
+    CancelAsked,
+    Dismiss,
+    End,
+    Event,
+    Fail,
+    GiveUp,
+    Requeue,
+    Resized,
+    Scheduler,
+    Spare,
+    StartWorker,
+    WorkerExited,
+)
+
+__all__ = ["Overseer"]
+
+_LOOK_NS = 100_000_000  # a death is noticed within this
+_QUICK_LOOK_NS = 10_000_000  # while a task has a time limit, or is being ended
+_LONG_NS = 20_000_000  # a task that runs for longer keeps nothing behind it that another worker could run
+
+
+class _Engine(Protocol):
+    def queue(self, batch: Batch) -> None: ...
+    def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None: ...
+    def give_up(self, error: BaseException) -> None: ...
+    def take_all_arrived(self) -> None: ...
+    @property
+    def is_over(self) -> bool: ...
+
+
+class Overseer:
+    """Of one pool.
+
+    Args:
+        tasks: the channel that its workers take from.
+        grace: seconds between the soft and the hard signal.
+    """
+
+    def __init__(self, engine: _Engine, scheduler: Scheduler, crew: Crew, tasks: Any, grace: float) -> None:
+        self._engine = engine
+        self._scheduler = scheduler
+        self._crew = crew
+        self._tasks = tasks
+        self._grace = grace
+
+    @property
+    def pause_ns(self) -> int:
+        """Until the next look."""
+        scheduler = self._scheduler
+        hurries = scheduler.timed or scheduler.cancelled or scheduler.condemned
+        return _QUICK_LOOK_NS if hurries else _LOOK_NS
+
+    def look(self) -> bool:
+        """Whether any worker had ended."""
+        scheduler, crew = self._scheduler, self._crew
+        ended = crew.ended()
+        for identity in ended:
+            # What it sent before it died counts: it is read before the claim is looked at.
+            self._engine.take_all_arrived()
+            end = crew.collect(identity)
+            if end is not None and not self._engine.is_over:
+                self.handle(WorkerExited(identity, end.exitcode, end.claim, end.head), end.pid)
+        if scheduler.missing() > 0 and not scheduler.closing:
+            self.perform([StartWorker()])
+        if scheduler.timed or scheduler.cancelled or scheduler.condemned:
+            for seen in crew.tasks_seen():
+                self.handle(seen)
+            crew.end_late()
+        self._free_claimed()
+        return bool(ended)
+
+    def _free_claimed(self) -> None:
+        """Where there is nothing else to take: what a worker has claimed and will not begin for long, others may have."""
+        if len(self._tasks) or not self._scheduler.in_flight:
+            return
+        for seen in self._crew.tasks_seen():
+            if seen.elapsed_ns < _LONG_NS:
+                continue
+            _, end, running, _ = self._crew.claim_of(seen.worker)
+            if running == NOT_RUNNING:
+                continue
+            for position in range(running + 1, end):
+                if self._tasks.withdraw(position, [seen.worker], wire.TAKEN_BACK):
+                    batch = self._scheduler.forget(position)
+                    if batch is not None:
+                        self._engine.queue(batch.part(batch.finished, len(batch.items)))
+
+    def abandon(self, batch: Any) -> bool:
+        """Nobody wants the batch's results: take it back, or have whoever runs it ended; whether it was taken back."""
+        position = batch.position
+        if self._tasks.withdraw(position, self._crew.identities, wire.TAKEN_BACK):
+            self._scheduler.forget(position)
+            return True
+        self.handle(CancelAsked(position))
+        return False
+
+    def resize(self, size: int) -> None:
+        """Have `size` workers from now on."""
+        self._crew.share_among(size)
+        self.handle(Resized(size))
+
+    def handle(self, event: Event, pid: int = 0) -> None:
+        """Tell the scheduler, and do what it says."""
+        self.perform(self._scheduler.handle(event), pid)
+
+    def perform(self, actions: list[Action], pid: int = 0) -> None:
+        """`pid`: of the worker that has ended, if one has."""
+        for action in actions:
+            match action:
+                case StartWorker():
+                    self._start_worker()
+                case Dismiss(worker):
+                    self._crew.dismiss(worker)
+                case End(worker, position, item):
+                    self._crew.condemn(worker, position, item, self._grace)
+                case Spare(worker):
+                    self._crew.spare(worker)
+                case Requeue(batch):
+                    if not batch.ticket.is_over:
+                        self._engine.queue(batch)
+                case Fail(batch, index):
+                    if not batch.ticket.is_over:
+                        self._engine.deliver(batch.ticket, batch.start + index, [None], {0: task_failed(action, pid)})
+                case GiveUp():
+                    self._engine.give_up(given_up(action))
+
+    def _start_worker(self) -> None:
+        try:
+            self._scheduler.started(self._crew.start())
+        except Exception as error:
+            if len(self._crew) == 0:
+                self._engine.give_up(error)
+            # Else too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
