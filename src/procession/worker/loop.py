@@ -98,7 +98,9 @@ class Runner:
             except Ended:
                 raise
             except BaseException as error:
-                spec.results.put(self.encode_error(error), tag=wire.INITIALIZER_FAILED)
+                data = self.encode_error(error)
+                self.end_if_told()
+                spec.results.put(data, tag=wire.INITIALIZER_FAILED)
                 return
             self.claim_running(_core.NOT_RUNNING)
         spec.results.put(self.name, tag=wire.READY)
@@ -123,8 +125,6 @@ class Runner:
                 self.run_message(position, payload)
                 if self.is_foreign:
                     os._exit(0)
-                if self.is_ending:
-                    raise Ended
             taken = len(messages)
             del messages, payload
             if self.pieces:
@@ -148,6 +148,11 @@ class Runner:
         """The handler of the soft signal."""
         if not self.is_ending and _core.is_condemned() is not False:
             self.is_ending = True
+            raise Ended
+
+    def end_if_told(self) -> None:
+        """Before anything is said: what was raised for the soft signal may have been caught, or come out as something else."""
+        if self.is_ending:
             raise Ended
 
     def forked(self) -> None:
@@ -195,8 +200,7 @@ class Runner:
             end, elapsed_ns = self.run_items(
                 function, items, at, calling == wire.STAR, is_timed, FLUSH_NS, self.values, self.failures, Ended
             )
-            if self.is_ending:
-                raise Ended  # the task has caught it: what it says now is not its own
+            self.end_if_told()
             self.pieces += (position, at, end - at, elapsed_ns)
             at = end
             if elapsed_ns >= FLUSH_NS or clock_ns() - self.oldest_ns >= FLUSH_NS:
@@ -210,11 +214,13 @@ class Runner:
             payloads = self.encode_results(self.pieces, self.values, self.failures, claim_value)
         finally:
             self.pieces, self.values, self.failures = [], [], []
+        self.end_if_told()
         for payload in payloads:
             self.spec.results.put(payload)
 
     def lost(self, tag: int, position: int, header: bytes, error: BaseException) -> None:
         """A batch cannot be begun."""
+        self.end_if_told()
         self.flush()
         self.spec.results.put(wire.encode_lost(position, header, error), tag=tag)
 
