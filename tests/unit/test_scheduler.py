@@ -251,6 +251,20 @@ def test_a_death_in_a_later_initializer_costs_a_replacement():
     assert scheduler.handle(exited(2, 0, 0, INITIALIZING, 0, head=0)) == [StartWorker()]
 
 
+def test_workers_that_are_killed_at_their_start_do_not_end_a_pool_that_was_up():
+    scheduler = Scheduler(1)
+    scheduler.started(1)
+    scheduler.handle(WorkerReady(1))
+    for worker in range(2, 10):
+        scheduler.started(worker)
+        actions = scheduler.handle(exited(worker, 0, 0, NOT_RUNNING, 0, head=0))
+        assert not any(isinstance(action, GiveUp) for action in actions)
+    for worker in range(10, 13):
+        scheduler.started(worker)
+        actions = scheduler.handle(exited(worker, 0, 0, NOT_RUNNING, 0, head=0, exitcode=1))
+    assert actions == [GiveUp(1)]
+
+
 def test_workers_that_die_idle_one_after_the_other_are_not_replaced_at_once_for_ever():
     scheduler = Scheduler(1)
     starts = []

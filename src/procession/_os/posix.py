@@ -61,11 +61,10 @@ def collect(pid: int, sentinel: int) -> int | str | None:
 
 
 def own_memory() -> int:
-    """Bytes of memory that this process shares with no other."""
+    """Bytes of memory that this process shares with no other: not what it has of its parent's since the fork."""
     import psutil
 
-    memory = psutil.Process().memory_info()
-    return int(memory.rss - getattr(memory, "shared", 0))
+    return int(psutil.Process().memory_full_info().uss)
 
 
 def descendants(pid: int) -> list[Any]:

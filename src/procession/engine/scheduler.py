@@ -53,7 +53,7 @@ _EARLY_DEATHS = 3  # workers that may die at start, one after the other, before 
 # Workers that may die one after the other without any of them having done or begun a task: after the first number the next
 # is not started at once, but at the next look; after the second the pool gives up if there is work that waits.
 _PROMPT_STARTS, _IDLE_DEATHS = 8, 50
-_ENDED_BY_US = (-15, -9)  # exit codes of a worker that got the signals for a condemned task
+_ENDED = (-15, -9)  # exit codes of a worker that somebody has ended: we, for a condemned task, or whoever
 
 
 class Reason(enum.Enum):
@@ -343,9 +343,10 @@ class Scheduler:
     ) -> list[Action]:
         """Replace the worker, unless it seems that the next one would end as it did."""
         in_initializer = event.claim[2] == INITIALIZING
-        if early and not self.closing:
+        was_hit = self.has_been_up and event.exitcode in _ENDED  # others have come up: it would have, too
+        if early and not self.closing and not was_hit:
             self.early_deaths += 1
-            # The initializer is the program's own and ends them all; later ones may have been killed by somebody.
+            # The initializer is the program's own, and ends them all.
             if self.early_deaths >= _EARLY_DEATHS or (in_initializer and not self.has_been_up):
                 return [GiveUp(event.exitcode, in_initializer)]
         elif not in_order and not has_run:
@@ -361,7 +362,7 @@ class Scheduler:
     def _split(self, batch: Batch, item: int, event: WorkerExited, verdict: Verdict | None) -> list[Action]:
         """Item number `item` fails; those before it without a result and those after it go again, as two batches."""
         reason, is_innocent, terms = Reason.DIED, False, batch.terms
-        if verdict is not None and event.exitcode in _ENDED_BY_US:
+        if verdict is not None and event.exitcode in _ENDED:
             reason = verdict.reason
             is_innocent = not verdict.is_for(batch.position, item)
         may_retry = terms is not None and (reason is Reason.DIED or (reason is Reason.LATE and terms.retry_late))

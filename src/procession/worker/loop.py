@@ -43,8 +43,8 @@ def main(spec: RunnerSpec) -> None:
     signal.signal(signal.SIGINT, _ignore)
     launch.hear_interrupts()
     runner = Runner(spec, _core.process_identity())
-    signal.signal(signal.SIGTERM, runner.told_to_end)
     try:
+        signal.signal(signal.SIGTERM, runner.told_to_end)
         runner.live()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except Ended:
@@ -141,8 +141,11 @@ class Runner:
         now = clock_ns()
         if now < self.memory_look_ns:
             return False
-        self.memory_look_ns = now + _MEMORY_LOOK_NS
-        return _os.own_memory() > self.spec.memory_limit
+        has_grown = _os.own_memory() > self.spec.memory_limit
+        # To count the pages of a large process takes milliseconds.
+        spent = clock_ns() - now
+        self.memory_look_ns = now + max(_MEMORY_LOOK_NS, 50 * spent)
+        return has_grown
 
     def told_to_end(self, number: int, frame: object) -> None:
         """The handler of the soft signal."""
