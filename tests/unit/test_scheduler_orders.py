@@ -15,6 +15,7 @@ from procession.engine.scheduler import (
     End,
     Fail,
     GiveUp,
+    Reason,
     Requeue,
     Resized,
     Scheduler,
@@ -67,13 +68,16 @@ class World(RuleBasedStateMachine):
         self.lane = Lane()
         self.perform([StartWorker()] * size)
 
-    def perform(self, actions):
+    def perform(self, actions, condemned=None):
+        """`condemned`: what the worker was being ended for that has ended."""
         for action in actions:
             match action:
                 case StartWorker():
                     name = next(self.names)
                     self.workers[name] = Worker()
                     self.scheduler.started(name)
+                    if name % 4:
+                        self.come_up(name)
                 case Dismiss(name):
                     self.workers[name].is_dismissed = True
                 case End(name, position, item):
@@ -83,8 +87,10 @@ class World(RuleBasedStateMachine):
                     del self.condemned[name]
                 case Requeue(batch):
                     assert batch.items
+                    assert not self.cancelled.intersection(batch.items)
                     self.put(batch)
-                case Fail(batch, index):
+                case Fail(batch, index, reason=reason):
+                    assert reason is Reason.DIED or condemned == batch.start + index
                     self.resolve(batch.start + index)
                 case GiveUp():
                     raise AssertionError("gave up")
@@ -93,6 +99,10 @@ class World(RuleBasedStateMachine):
         self.scheduler.queued(len(self.channel), batch)
         # What the workers get is a copy: the parent's own batch changes meanwhile.
         self.channel.append(batch.part(0, len(batch.items)))
+
+    def come_up(self, name):
+        self.workers[name].is_ready = True
+        self.perform(self.scheduler.handle(WorkerReady(name)))
 
     def resolve(self, item):
         if item not in self.cancelled:
@@ -171,10 +181,16 @@ class World(RuleBasedStateMachine):
     def ready(self, index):
         name = self.pick(index, lambda worker: not worker.is_ready)
         if name:
-            self.workers[name].is_ready = True
-            self.perform(self.scheduler.handle(WorkerReady(name)))
+            self.come_up(name)
 
-    @rule(index=st.integers(0, 9), wanted=st.integers(1, 3))
+    @rule(index=st.integers(0, 9), wanted=st.integers(1, 3), runs=st.integers(0, 3), flushes=st.booleans())
+    def take_and_run(self, index, wanted, runs, flushes):
+        name = self.take(index, wanted)
+        if name and runs:
+            self.run_some(self.workers[name], runs)
+            if flushes:
+                self.send(self.workers[name])
+
     def take(self, index, wanted):
         name = self.pick(index, lambda worker: worker.is_ready and worker.first == worker.to)
         if name and self.head < len(self.channel):
@@ -184,6 +200,8 @@ class World(RuleBasedStateMachine):
             worker.begun, worker.void = set(), set()
             self.head = worker.to
             self.skip_void(worker)
+            return name
+        return None
 
     def skip_void(self, worker):
         while worker.at[0] < worker.to and worker.at[1] == 0:
@@ -241,9 +259,14 @@ class World(RuleBasedStateMachine):
 
     def end(self, name, code, claim=None):
         worker = self.workers.pop(name)
-        self.condemned.pop(name, None)
+        position, item = self.condemned.pop(name, (-1, 0))
+        batch = self.channel[position] if position >= 0 else None
+        condemned = batch.start + item if batch is not None else None
         claim = claim or (worker.first, worker.to, worker.running, worker.item)
-        self.perform(self.scheduler.handle(WorkerExited(name, code, claim, self.head)))
+        queued = len(self.channel)
+        self.perform(self.scheduler.handle(WorkerExited(name, code, claim, self.head)), condemned)
+        if claim[0] >= self.head:
+            assert len(self.channel) == queued  # it had taken nothing: nothing goes again
 
     @precondition(lambda self: self.scheduler.early_deaths < 2)
     @rule(index=st.integers(0, 9), code=st.sampled_from([KILLED, TOLD, 3, 0]), before_commit=st.booleans())
@@ -280,6 +303,8 @@ class World(RuleBasedStateMachine):
             assert all(count == 1 for count in self.outcomes.values())
             assert self.lane.batches == len(self.scheduler.in_flight)
             assert self.condemned.keys() == self.scheduler.condemned.keys()
+            known = self.scheduler.starting | self.scheduler.ready | self.scheduler.leaving
+            assert known == self.workers.keys()
 
     def teardown(self):
         if not hasattr(self, "scheduler"):
@@ -302,6 +327,6 @@ class World(RuleBasedStateMachine):
 
 
 World.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestAnyOrderOfEvents = World.TestCase
