@@ -9,7 +9,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_Next
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject, Py_TYPE
+from cpython.pythread cimport PyThread_get_thread_ident, PyThread_release_lock, PyThread_type_lock
 from cpython.sequence cimport PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
+from cpython.version cimport PY_VERSION_HEX
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
@@ -24,3 +26,4 @@ include "locks.pxi"
 include "waits.pxi"
 include "channels.pxi"
 include "tasks.pxi"
+include "streams.pxi"

@@ -47,6 +47,12 @@ class Hold:
             if noted is not None:
                 previous(*noted)
 
+    def abandon(self) -> None:
+        """In a child that was forked within the context: leave it, and what was noted was for the parent."""
+        if self._depth:
+            self._depth, self._noted = 1, None
+            self.__exit__()
+
     def _note(self, number: int, frame: Any) -> None:
         self._noted = number, frame
         self._wake()

@@ -18,13 +18,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from procession import _core, _os
-from procession.engine import codec, descriptors, lifetime, memory
+from procession.engine import bystanders, codec, descriptors, lifetime, memory
 from procession.engine.children import Child
 from procession.engine.clock import deadline_after
+from procession.engine.interrupts import Hold
 from procession.engine.program import command_line, frozen_command, main_facts
 from procession.errors import StartFailed
 
@@ -51,7 +52,6 @@ ANSWER = struct.Struct("<q")  # a pid, or minus errno
 
 _booting = False
 _preload: list[str] = ["__main__"]
-_forking = threading.Lock()  # warnings are caught for the whole process
 
 
 def preload(modules: list[str]) -> None:
@@ -100,10 +100,17 @@ def start(
     memory.ensure()
     with _Deaf() as hush:
         if method == "fork":
-            child = _start_forked(body if deaf else functools.partial(_hear_and_run, hush, body), quiet=quiet)
+            entry = body if deaf else functools.partial(_hear_and_run, hush, body)
+            if not _core.is_only_thread():
+                # One of them may get the signal, but this thread, if it is the main one, would be interrupted by it.
+                hold = Hold(lambda: None)
+                with hold:
+                    started(_start_forked(entry, hold, warns=not quiet))
+            else:
+                flush_streams()
+                started(_start_forked(entry, None, warns=False))
         else:
-            child = _start_apart(method, body, hush, quiet=quiet, deaf=deaf)
-        started(child)
+            started(_start_apart(method, body, hush, quiet=quiet, deaf=deaf))
 
 
 class _Deaf:
@@ -155,20 +162,22 @@ def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: boo
         raise
 
 
-def _start_forked(body: Callable[[], int], *, quiet: bool) -> Child:
-    flush_streams()
-    with _room_for_sentinel(), _forking, warnings.catch_warnings(record=True) as caught:
+def _start_forked(body: Callable[[], int], hold: Hold | None, *, warns: bool) -> Child:
+    around = nullcontext() if hold is None else bystanders.at_rest(lambda: hold.is_due)
+    with _room_for_sentinel(), around, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pid = os.fork()
         if pid == 0:
             caught.clear()
     if pid == 0:
+        if hold is not None:
+            hold.abandon()
         atexit._clear()  # the parent's affairs
         end_process(body)
     child = Child(pid, memory.claim_fork_identity())
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
     # before the child is known, because the warning may be an error.
-    if not quiet and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
+    if warns and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
         try:
             for warning in caught:
                 warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)  # type: ignore[arg-type]
@@ -342,13 +351,7 @@ class _ForkServer:
         self._server = None
 
 
-def _renew_lock(_: object) -> None:
-    global _forking
-    _forking = threading.Lock()
-
-
 _fork_server = _ForkServer()
-lifetime.on_fork_in_child(_fork_server, _renew_lock)
 
 
 def warm_up() -> None:

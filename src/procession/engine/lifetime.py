@@ -9,14 +9,12 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import sys
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from procession import _core
-from procession.engine import memory
+from procession.engine import bystanders, memory
 
 __all__ = ["at_exit", "fork_callbacks", "is_ending", "leave_by_hand", "on_fork_in_child", "run_exit_callbacks"]
 
@@ -66,27 +64,9 @@ def _leave() -> None:
     _core.process_leave(0)
 
 
-def _free_imports() -> None:
-    """In a forked child: what threads that are not here any more were importing can be imported again.
-
-    Python does as much for the lock of all imports, and not for those of single modules.
-    """
-    bootstrap = sys.modules.get("_frozen_importlib")
-    locks: dict[str, Callable[[], Any]] = getattr(bootstrap, "_module_locks", {})
-    me = threading.get_ident()
-    for name, reference in list(locks.items()):
-        lock = reference()
-        if lock is None or getattr(lock, "owner", me) == me:
-            continue
-        locks.pop(name, None)
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        if lock.owner is not None and getattr(spec, "_initializing", False):
-            del sys.modules[name]  # half of it
-
-
 def _forked() -> None:
     global _is_ending
-    _free_imports()
+    bystanders.free_held()
     _is_ending = False
     _exit_callbacks.clear()  # the parent's affairs
     callbacks, fork_callbacks[:] = fork_callbacks[:], []
