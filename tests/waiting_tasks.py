@@ -98,3 +98,13 @@ def put_until_killed(queue: Any) -> None:
     while True:
         queue.put(number)
         number += 1
+
+
+class DieIn:
+    """An action of a barrier that says that it was reached, and waits to be killed."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self) -> None:
+        tasks.arrive_and_hang(self.path)

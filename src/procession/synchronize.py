@@ -233,7 +233,7 @@ class Event(_core.Event):
         return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
 
 
-_BARRIER = struct.Struct("=IIQQ")  # state, arrived, round, outcomes: see Barrier
+_BARRIER = struct.Struct("=QQ")  # round << 32 | state << 31 | arrived, outcomes: see Barrier
 _OPEN, _BROKEN = 0, 1
 _LOOK = 0.25  # seconds between two looks whether those who wait at a barrier still live
 
@@ -241,9 +241,10 @@ _LOOK = 0.25  # seconds between two looks whether those who wait at a barrier st
 class Barrier(threading.Barrier):
     """Like multiprocessing.Barrier; if a process ends while it waits, the barrier breaks for the others.
 
-    The state lies in a block: whether it is broken, how many have arrived, the number of this round, a bit for each of the
-    last 64 rounds (set: it was broken off), then who has arrived.  A round ends for all at one instant, when the last one
-    arrives or it is broken off; nobody has to be seen leaving, so nobody who dies then holds the others up.
+    The state lies in a block: one word with the number of this round, whether it is broken and how many have arrived; a bit
+    for each of the last 64 rounds (set: it was broken off); then who has arrived.  A round ends for all at one instant, by
+    the store of that word, when the last one arrives or it is broken off; nobody has to be seen leaving.  So nobody who
+    dies holds the others up, wherever he is, and a holder of the lock who dies leaves nothing half changed.
     """
 
     def __init__(
@@ -270,23 +271,35 @@ class Barrier(threading.Barrier):
     ) -> None:
         self._parties, self._action, self._timeout = parties, action, timeout
         self._cond, self._block = condition, block
+        self._words = memoryview(block)[: _BARRIER.size].cast("Q")
         self._arrived = memoryview(block)[_BARRIER.size : _BARRIER.size + 4 * parties].cast("I")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_barrier, (type(self), self._parties, self._action, self._timeout, self._cond, self._block)
 
-    def _read(self) -> tuple[int, int, int, int]:
-        state, arrived, round_, outcomes = _BARRIER.unpack_from(memoryview(self._block))
-        return state, arrived, round_, outcomes
+    def _read(self) -> tuple[int, int, int]:
+        """State, how many have arrived, and the number of the round."""
+        word = self._words[0]
+        return word >> 31 & 1, word & 0x7FFFFFFF, word >> 32
 
-    def _write(self, state: int, arrived: int, round_: int, outcomes: int) -> None:
-        _BARRIER.pack_into(memoryview(self._block), 0, state, arrived, round_, outcomes)
+    def _write(self, state: int, arrived: int, round_: int) -> None:
+        self._words[0] = (round_ & 0xFFFFFFFF) << 32 | state << 31 | arrived  # commit
 
     def _end_round(self, state: int, is_broken_off: bool) -> None:
-        _, _, round_, outcomes = self._read()
+        round_ = self._read()[2]
         bit = 1 << round_ % 64
-        self._write(state, 0, round_ + 1, outcomes | bit if is_broken_off else outcomes & ~bit)
+        self._words[1] = self._words[1] | bit if is_broken_off else self._words[1] & ~bit
+        self._write(state, 0, round_ + 1)
         self._cond.notify_all()
+
+    def _take(self) -> None:
+        """Take the lock, whether or not its last holder was killed."""
+        while True:
+            try:
+                self._cond.acquire()
+                return
+            except OwnerDied:
+                pass
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all parties are here; a number from 0 to parties - 1, another one for each.
@@ -295,17 +308,23 @@ class Barrier(threading.Barrier):
             threading.BrokenBarrierError: it was broken or reset, `timeout` seconds passed, or one who waited has ended.
         """
         deadline = deadline_after(self._timeout if timeout is None else timeout)
-        with self._cond:
-            state, index, round_, outcomes = self._read()
+        self._take()
+        try:
+            state, index, round_ = self._read()
             if state == _BROKEN:
                 raise threading.BrokenBarrierError("the barrier is broken; reset() mends it")
+            if index == self._parties:  # the last one to arrive was killed before he let the others go
+                self._end_round(_BROKEN, True)
+                raise threading.BrokenBarrierError("the barrier broke: a process that waited at it has ended")
             self._arrived[index] = _core.process_identity()
-            self._write(state, index + 1, round_, outcomes)
+            self._write(state, index + 1, round_)
             if index + 1 == self._parties:
                 self._release_all()
             else:
                 self._await_round(round_, deadline)
             return index
+        finally:
+            self._cond.release()
 
     def _release_all(self) -> None:
         try:
@@ -321,33 +340,41 @@ class Barrier(threading.Barrier):
             left = seconds_until(deadline)
             try:
                 self._cond.wait_for(lambda: self._read()[2] != round_, _LOOK if left is None else min(left, _LOOK))
+            except OwnerDied:
+                pass  # the lock is held; whether the dead one is missed here is seen below
             except BaseException:
                 if self._read()[2] == round_:
                     self._end_round(_BROKEN, True)
                 raise
-            _, arrived, now, _ = self._read()
+            _, arrived, now = self._read()
             if now == round_:
                 gone = not all(map(_core.process_is_alive, self._arrived[:arrived]))
                 if gone or clock_ns() >= deadline:
                     self._end_round(_BROKEN, True)
                     why = "a process that waited at it has ended" if gone else "not all arrived in time"
                     raise threading.BrokenBarrierError(f"the barrier broke: {why}")
-        if self._read()[3] >> round_ % 64 & 1:
+        if self._words[1] >> round_ % 64 & 1:
             raise threading.BrokenBarrierError("the barrier was broken or reset while this one waited at it")
 
     def reset(self) -> None:
         """Make it as new; those who wait at it get BrokenBarrierError."""
-        with self._cond:
-            if self._read()[1]:
+        self._take()
+        try:
+            _, arrived, round_ = self._read()
+            if arrived:
                 self._end_round(_OPEN, True)
             else:
-                _, arrived, round_, outcomes = self._read()
-                self._write(_OPEN, arrived, round_, outcomes)
+                self._write(_OPEN, 0, round_)
+        finally:
+            self._cond.release()
 
     def abort(self) -> None:
         """Break it: those who wait at it, and whoever comes, get BrokenBarrierError, until it is reset."""
-        with self._cond:
+        self._take()
+        try:
             self._end_round(_BROKEN, True)
+        finally:
+            self._cond.release()
 
     @property
     def parties(self) -> int:

@@ -136,3 +136,17 @@ def test_a_joinable_queue_is_joined_though_producers_and_the_locks_holder_were_k
     queue.join()
     worker.join(10)
     assert worker.exitcode == 0 and queue.empty()
+
+
+def test_a_barrier_breaks_though_the_last_to_arrive_was_killed_before_he_let_the_others_go(ctx, tmp_path):
+    barrier, out = ctx.Barrier(2, waiting_tasks.DieIn(str(tmp_path / "here"))), ctx.Queue()
+    first = start(ctx, waiting_tasks.meet_once, barrier, out)
+    wait_until(lambda: barrier.n_waiting == 1)
+    last = start(ctx, waiting_tasks.meet_once, barrier, out)  # it runs the action, and holds the lock
+    wait_until((tmp_path / "here").exists)
+    last.kill()
+    last.join()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(10)
+    assert "barrier" in out.get(timeout=10)
+    first.join(10)
