@@ -100,6 +100,7 @@ enum psn_block_kind {
     PSN_HOLDERS,   /* further holder bits of a block */
     PSN_CONDITION, /* struct psn_condition */
     PSN_EVENT,     /* struct psn_event */
+    PSN_COUNTS,    /* struct psn_count for each process slot, part of what it counts for */
     PSN_KINDS
 };
 
@@ -199,6 +200,9 @@ void psn_arena_trim(struct psn_arena *arena, uint64_t keep_bytes);
 const char *psn_arena_check(struct psn_arena *arena);
 
 static inline void *psn_at(const struct psn_arena *arena, uint64_t offset) { return arena->base + offset; }
+static inline uint64_t psn_offset_of(const struct psn_arena *arena, const void *payload) {
+    return (uint64_t)((const uint8_t *)payload - arena->base);
+}
 static inline struct psn_page *psn_page_at(const struct psn_arena *arena, uint64_t page) {
     return (struct psn_page *)psn_at(arena, arena->header->pages_offset) + page;
 }
@@ -252,9 +256,10 @@ typedef void (*psn_part)(struct psn_arena *arena, uint64_t part, uint64_t home);
 /* What a kind must do besides, with the arena's mutex held.  `visit_parts` calls `part` on each block whose home this is. */
 struct psn_kind {
     void (*visit_parts)(struct psn_arena *arena, uint64_t offset, psn_part part);
-    void (*process_died)(void *payload, uint32_t identity, uint32_t pid);
+    void (*process_died)(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid);
     /* Whether `part` is at home here in name only: the process that owns it has carried it off. */
     bool (*has_lost)(const void *payload, const struct psn_block *part);
+    size_t counts; /* where in the payload its struct psn_counts lies; 0 if it has none */
 };
 extern struct psn_kind psn_kinds[PSN_KINDS];
 

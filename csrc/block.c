@@ -1,5 +1,6 @@
 /* block.c: blocks: small ones from slabs of one page each, large ones as runs of pages; who refers to a block, and its end. */
 #include "arena.h"
+#include "counts.h"
 
 #include <string.h>
 
@@ -265,6 +266,12 @@ void psn_block_set_warm(struct psn_arena *arena, uint64_t offset) {
 
 /* ---- the end of a block ---- */
 
+/* The table of its counts, 0 if there is none. */
+static uint64_t table_of(struct psn_arena *arena, uint64_t offset, struct psn_block *block) {
+    size_t at = psn_kinds[block->kind].counts;
+    return at ? load_relaxed(&((struct psn_counts *)psn_at(arena, offset + at))->table) : 0;
+}
+
 void psn_block_leave_home(struct psn_arena *arena, uint64_t offset, uint64_t home) {
     struct psn_block *block = psn_block_of(arena, offset);
     if (block && load_relaxed(&block->home) == home) {
@@ -282,6 +289,9 @@ void psn_block_settle(struct psn_arena *arena, uint64_t offset, struct psn_block
     add_relaxed(&arena->header->blocks_held, -(uint64_t)1);
     if (block->more_holders)
         psn_block_leave_home(arena, block->more_holders, offset);
+    uint64_t table = table_of(arena, offset, block);
+    if (table)
+        psn_block_leave_home(arena, table, offset);
     if (psn_kinds[block->kind].visit_parts)
         psn_kinds[block->kind].visit_parts(arena, offset, psn_block_leave_home);
     if (block->kind == PSN_MESSAGE) {
@@ -443,7 +453,8 @@ static void recount(struct psn_arena *arena, uint64_t offset, struct psn_block *
     }
     uint64_t home = load_relaxed(&block->home);
     struct psn_block *at = home ? psn_block_of(arena, home) : NULL;
-    if (home && (!at || (block->kind == PSN_HOLDERS && at->more_holders != offset)))
+    if (home && (!at || (block->kind == PSN_HOLDERS && at->more_holders != offset) ||
+                 (block->kind == PSN_COUNTS && table_of(arena, home, at) != offset)))
         store_relaxed(&block->home, 0);
 }
 
@@ -517,7 +528,7 @@ struct departure {
 static void depart(struct psn_arena *arena, uint64_t offset, struct psn_block *block, void *argument) {
     struct departure *d = argument;
     if (d->died && psn_kinds[block->kind].process_died)
-        psn_kinds[block->kind].process_died(psn_at(arena, offset), d->identity, d->pid);
+        psn_kinds[block->kind].process_died(arena, psn_at(arena, offset), d->identity, d->pid);
     /* Settle only what it referred to: other messages may be changing hands at this moment. */
     bool has_referred = is_held_by(arena, block, offset, psn_identity_slot(d->identity));
     if (has_referred)

@@ -2,6 +2,7 @@
    glibc's pthread_cond_t (nptl/pthread_cond_wait.c), here as one horizon, because tickets never run out. */
 #include "condition.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* A wait lasts at most this long before it looks again: a wake-up that was given to a process killed on its way is not
@@ -18,62 +19,35 @@ psn_status psn_condition_init(struct psn_condition *condition) {
     return psn_mutex_init(&condition->mutex);
 }
 
-static uint32_t count_waiting(struct psn_condition *condition) {
-    uint32_t waiting = condition->untracked;
-    for (int i = 0; i < PSN_CONDITION_HOLDERS; i++)
-        waiting += condition->holders[i].waiting;
-    return waiting;
-}
-
 static void keep_bounds(struct psn_condition *condition) {
-    uint32_t waiting = count_waiting(condition);
-    if (condition->eligible > waiting)
-        condition->eligible = waiting;
+    if (condition->eligible > condition->waiting.total)
+        condition->eligible = condition->waiting.total;
     if (condition->permits > condition->eligible)
         condition->permits = condition->eligible;
 }
 
-static void lock_condition(struct psn_condition *condition) {
+static void lock_condition(struct psn_arena *arena, struct psn_condition *condition) {
     if (psn_mutex_lock(&condition->mutex) == PSN_OWNER_DIED) {
+        psn_counts_repair(arena, &condition->waiting);
         keep_bounds(condition);
         psn_mutex_repaired(&condition->mutex);
     }
 }
 
-static void count_in(struct psn_condition *condition, uint32_t identity) {
-    int place = -1;
-    for (int i = 0; i < PSN_CONDITION_HOLDERS; i++) {
-        if (condition->holders[i].waiting == 0) {
-            place = place < 0 ? i : place;
-        } else if (condition->holders[i].identity == identity) {
-            place = i;
-            break;
-        }
-    }
-    if (place < 0) {
-        condition->untracked++;
-        return;
-    }
-    condition->holders[place].identity = identity;
-    in_this_order();
-    condition->holders[place].waiting++;
-}
-
-static void count_out(struct psn_condition *condition, uint32_t identity) {
-    for (int i = 0; i < PSN_CONDITION_HOLDERS; i++) {
-        if (condition->holders[i].identity == identity && condition->holders[i].waiting) {
-            condition->holders[i].waiting--;
-            return;
-        }
-    }
-    if (condition->untracked)
-        condition->untracked--;
+static void count_out(struct psn_arena *arena, struct psn_condition *condition) {
+    (void)!psn_counts_remove(arena, &condition->waiting, arena->identity); /* after a fork it may be its parent's */
 }
 
 void psn_condition_begin(struct psn_arena *arena, struct psn_condition *condition, uint64_t *ticket) {
-    lock_condition(condition);
+    lock_condition(arena, condition);
+    if (!psn_counts_add(arena, &condition->waiting, arena->identity)) {
+        psn_mutex_unlock(&condition->mutex);
+        (void)!psn_counts_extend(arena, &condition->waiting, psn_offset_of(arena, condition));
+        lock_condition(arena, condition);
+        if (!psn_counts_add(arena, &condition->waiting, arena->identity)) /* there is no memory */
+            psn_counts_add_other(&condition->waiting);
+    }
     *ticket = condition->arrivals++;
-    count_in(condition, arena->identity);
     psn_mutex_unlock(&condition->mutex);
 }
 
@@ -83,7 +57,7 @@ static bool take_permit(struct psn_arena *arena, struct psn_condition *condition
         return false;
     condition->permits--;
     condition->eligible--;
-    count_out(condition, arena->identity);
+    count_out(arena, condition);
     return true;
 }
 
@@ -93,7 +67,7 @@ psn_status psn_condition_wait(struct psn_arena *arena, struct psn_condition *con
     bool is_counted = false; /* as a sleeper: only once there was nothing to take, or each notify would make a system call */
     bool is_woken = false, has_passed = false;
     for (;;) {
-        lock_condition(condition);
+        lock_condition(arena, condition);
         bool is_notified = take_permit(arena, condition, ticket);
         bool is_anothers = !is_notified && condition->permits;
         psn_mutex_unlock(&condition->mutex);
@@ -127,12 +101,12 @@ psn_status psn_condition_wait(struct psn_arena *arena, struct psn_condition *con
 }
 
 bool psn_condition_leave(struct psn_arena *arena, struct psn_condition *condition, uint64_t ticket, bool pass) {
-    lock_condition(condition);
+    lock_condition(arena, condition);
     bool is_notified = !pass && take_permit(arena, condition, ticket);
     if (!is_notified) {
         if (ticket < condition->horizon && condition->eligible)
             condition->eligible--;
-        count_out(condition, arena->identity);
+        count_out(arena, condition);
         keep_bounds(condition);
     }
     bool is_anothers = condition->permits != 0;
@@ -142,9 +116,9 @@ bool psn_condition_leave(struct psn_arena *arena, struct psn_condition *conditio
     return is_notified;
 }
 
-void psn_condition_notify(struct psn_condition *condition, uint32_t count) {
-    lock_condition(condition);
-    uint32_t waiting = count_waiting(condition), left = waiting - condition->permits;
+void psn_condition_notify(struct psn_arena *arena, struct psn_condition *condition, uint32_t count) {
+    lock_condition(arena, condition);
+    uint32_t waiting = condition->waiting.total, left = waiting - condition->permits;
     condition->horizon = condition->arrivals;
     condition->eligible = waiting;
     if (count > left)
@@ -159,20 +133,18 @@ void psn_condition_notify(struct psn_condition *condition, uint32_t count) {
         psn_wake_one(&condition->changed);
 }
 
-uint32_t psn_condition_waiting(struct psn_condition *condition) {
-    lock_condition(condition);
-    uint32_t waiting = count_waiting(condition) - condition->permits;
+uint32_t psn_condition_waiting(struct psn_arena *arena, struct psn_condition *condition) {
+    lock_condition(arena, condition);
+    uint32_t waiting = condition->waiting.total - condition->permits;
     psn_mutex_unlock(&condition->mutex);
     return waiting;
 }
 
-static void condition_waiter_died(void *payload, uint32_t identity, uint32_t pid) {
+static void condition_waiter_died(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid) {
     struct psn_condition *condition = payload;
     (void)pid;
-    lock_condition(condition);
-    for (int i = 0; i < PSN_CONDITION_HOLDERS; i++)
-        if (condition->holders[i].identity == identity)
-            condition->holders[i].waiting = 0;
+    lock_condition(arena, condition);
+    psn_counts_clear(arena, &condition->waiting, identity);
     keep_bounds(condition);
     psn_mutex_unlock(&condition->mutex);
 }
@@ -208,4 +180,7 @@ psn_status psn_event_wait(struct psn_event *event, uint32_t seen, uint64_t deadl
     }
 }
 
-void psn_condition_register_kinds(void) { psn_kinds[PSN_CONDITION].process_died = condition_waiter_died; }
+void psn_condition_register_kinds(void) {
+    psn_kinds[PSN_CONDITION].process_died = condition_waiter_died;
+    psn_kinds[PSN_CONDITION].counts = offsetof(struct psn_condition, waiting);
+}

@@ -4,27 +4,19 @@
 #ifndef PSN_CONDITION_H
 #define PSN_CONDITION_H
 
-#include "arena.h"
-
-#define PSN_CONDITION_HOLDERS 16
+#include "counts.h"
 
 /* Tickets below `horizon` were drawn before the last notify(): only they may take a permit, so one who comes later never
-   takes what was meant for another.  permits <= eligible <= waiting, where `waiting` is the sum of the counts in `holders`
-   and of `untracked`. */
+   takes what was meant for another.  permits <= eligible <= waiting. */
 struct psn_condition {
     struct psn_mutex mutex;
     uint64_t arrivals; /* the next ticket */
     uint64_t horizon;
     uint32_t eligible; /* who waits and drew a ticket below the horizon */
     uint32_t permits;
-    uint32_t untracked; /* waiters of processes that found no place below */
-    uint32_t spare;
     struct psn_waitable changed;
-    struct {
-        uint32_t identity;
-        uint32_t waiting;
-    } holders[PSN_CONDITION_HOLDERS];
-    uint64_t spare2[4];
+    struct psn_counts waiting; /* threads of each process */
+    uint64_t spare;
 };
 _Static_assert(sizeof(struct psn_condition) == 248, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
@@ -37,8 +29,8 @@ PSN_MUST_CHECK psn_status psn_condition_wait(struct psn_arena *arena, struct psn
 /* Wait no more.  True if a notification was there after all, which is then taken; with `pass` it is left to another. */
 bool psn_condition_leave(struct psn_arena *arena, struct psn_condition *condition, uint64_t ticket, bool pass);
 /* Let `count` of those go on who wait now, or all if there are fewer. */
-void psn_condition_notify(struct psn_condition *condition, uint32_t count);
-uint32_t psn_condition_waiting(struct psn_condition *condition);
+void psn_condition_notify(struct psn_arena *arena, struct psn_condition *condition, uint32_t count);
+uint32_t psn_condition_waiting(struct psn_arena *arena, struct psn_condition *condition);
 
 /* `sets` grows with every set, so that one who waited sees a flag that was set and cleared again at once. */
 struct psn_event {

@@ -1,6 +1,7 @@
 /* lock.c: see lock.h. */
 #include "lock.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* A wait lasts at most this long before the owner is looked at again: a death is noticed within it, and a wake-up that
@@ -118,68 +119,38 @@ psn_status psn_semaphore_init(struct psn_semaphore *semaphore, uint32_t value, u
     return psn_mutex_init(&semaphore->mutex);
 }
 
-static uint32_t taken_of(struct psn_semaphore *semaphore) {
-    uint32_t taken = semaphore->untracked;
-    for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++)
-        taken += semaphore->holders[i].taken;
-    return taken;
-}
-
-static void lock_semaphore(struct psn_semaphore *semaphore) {
+static void lock_semaphore(struct psn_arena *arena, struct psn_semaphore *semaphore) {
     if (psn_mutex_lock(&semaphore->mutex) == PSN_OWNER_DIED) {
         /* A change commits by its store to one of the counts or to `permits`; `value` follows from them. */
-        store_relaxed(&semaphore->value, semaphore->permits - taken_of(semaphore));
+        psn_counts_repair(arena, &semaphore->taken);
+        if (semaphore->has_died && psn_counts_of(arena, &semaphore->taken, semaphore->dead))
+            semaphore->has_died = 0; /* what it had has not come back yet: it will be told of when it does */
+        store_relaxed(&semaphore->value, semaphore->permits - semaphore->taken.total);
         psn_mutex_repaired(&semaphore->mutex);
     }
 }
 
-static void note(struct psn_semaphore *semaphore, uint32_t identity, bool taken) {
-    int place = -1;
-    for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++) {
-        if (semaphore->holders[i].identity == identity && semaphore->holders[i].taken) {
-            place = i;
-            break;
-        }
-        if (!semaphore->holders[i].taken && place < 0)
-            place = i;
-    }
-    if (taken) {
-        if (place < 0) {
-            semaphore->untracked++;
-        } else {
-            semaphore->holders[place].identity = identity;
-            in_this_order();
-            semaphore->holders[place].taken++;
-        }
-    } else if (place >= 0 && semaphore->holders[place].identity == identity && semaphore->holders[place].taken) {
-        semaphore->holders[place].taken--;
-    } else if (semaphore->untracked) {
-        semaphore->untracked--;
-    } else {
-        semaphore->permits++; /* a signal: what was taken before, if anything, was another's */
-    }
-}
+static bool is_resource(const struct psn_semaphore *semaphore) { return semaphore->permits == semaphore->initial; }
 
-static bool reclaim(struct psn_semaphore *semaphore, uint32_t identity, uint32_t pid) {
-    if (semaphore->permits != semaphore->initial)
-        return false; /* a signal, no resource */
-    for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++) {
-        if (semaphore->holders[i].identity == identity && semaphore->holders[i].taken) {
-            semaphore->has_died = pid;
-            semaphore->holders[i].taken = 0; /* commit */
-            store_relaxed(&semaphore->value, semaphore->permits - taken_of(semaphore));
-            return true;
-        }
-    }
-    return false;
+static bool reclaim(struct psn_arena *arena, struct psn_semaphore *semaphore, uint32_t identity, uint32_t pid) {
+    if (!is_resource(semaphore) || !psn_counts_of(arena, &semaphore->taken, identity))
+        return false;
+    semaphore->dead = identity;
+    in_this_order();
+    semaphore->has_died = pid;
+    in_this_order();
+    psn_counts_clear(arena, &semaphore->taken, identity);
+    store_relaxed(&semaphore->value, semaphore->permits - semaphore->taken.total);
+    return true;
 }
 
 psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *semaphore, uint64_t deadline_ns,
                                  uint32_t *dead_pid) {
     uint32_t ticket = 0;
     bool is_counted = false; /* as a waiter: only once there was nothing to take, or each release would make a system call */
+    bool has_extended = false;
     for (uint64_t step_ns = FIRST_LOOK_NS;;) {
-        lock_semaphore(semaphore);
+        lock_semaphore(arena, semaphore);
         if (semaphore->has_died) {
             *dead_pid = semaphore->has_died;
             semaphore->has_died = 0;
@@ -188,8 +159,16 @@ psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *
             return PSN_OWNER_DIED;
         }
         if (load_relaxed(&semaphore->value)) {
+            if (!psn_counts_add(arena, &semaphore->taken, arena->identity)) {
+                if (!has_extended) {
+                    psn_mutex_unlock(&semaphore->mutex);
+                    (void)!psn_counts_extend(arena, &semaphore->taken, psn_offset_of(arena, semaphore));
+                    has_extended = true; /* or there is no memory: then it is taken without a name */
+                    continue;
+                }
+                psn_counts_add_other(&semaphore->taken);
+            }
             add_relaxed(&semaphore->value, -1u);
-            note(semaphore, arena->identity, true);
             psn_mutex_unlock(&semaphore->mutex);
             return PSN_OK;
         }
@@ -207,12 +186,10 @@ psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *
             return status;
         if (status != PSN_TIMED_OUT)
             continue;
-        lock_semaphore(semaphore);
-        for (int i = 0; i < PSN_SEMAPHORE_HOLDERS; i++) {
-            uint32_t pid, identity = semaphore->holders[i].identity;
-            if (semaphore->holders[i].taken && psn_identity_has_died(arena, identity, &pid))
-                reclaim(semaphore, identity, pid);
-        }
+        lock_semaphore(arena, semaphore);
+        uint32_t pid, identity;
+        while (is_resource(semaphore) && (identity = psn_counts_find_dead(arena, &semaphore->taken, &pid)))
+            reclaim(arena, semaphore, identity, pid);
         bool retry = semaphore->has_died || load_relaxed(&semaphore->value);
         psn_mutex_unlock(&semaphore->mutex);
         if (!retry && psn_clock_ns() >= deadline_ns)
@@ -221,13 +198,14 @@ psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *
 }
 
 psn_status psn_semaphore_release(struct psn_arena *arena, struct psn_semaphore *semaphore) {
-    lock_semaphore(semaphore);
+    lock_semaphore(arena, semaphore);
     if (load_relaxed(&semaphore->value) >= semaphore->limit) {
         psn_mutex_unlock(&semaphore->mutex);
         return PSN_NOT_HELD;
     }
+    if (!psn_counts_remove(arena, &semaphore->taken, arena->identity))
+        semaphore->permits++; /* commit; a signal: what was taken before, if anything, was another's */
     add_relaxed(&semaphore->value, 1);
-    note(semaphore, arena->identity, false);
     psn_mutex_unlock(&semaphore->mutex);
     psn_wake_one(&semaphore->released);
     return PSN_OK;
@@ -235,7 +213,8 @@ psn_status psn_semaphore_release(struct psn_arena *arena, struct psn_semaphore *
 
 /* ---- what a sweep does ---- */
 
-static void lock_owner_died(void *payload, uint32_t identity, uint32_t pid) {
+static void lock_owner_died(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid) {
+    (void)arena;
     struct psn_lock *lock = payload;
     uint32_t owner = identity;
     if (load_relaxed(&lock->owner) != identity)
@@ -245,10 +224,10 @@ static void lock_owner_died(void *payload, uint32_t identity, uint32_t pid) {
         psn_wake_one(&lock->released);
 }
 
-static void semaphore_holder_died(void *payload, uint32_t identity, uint32_t pid) {
+static void semaphore_holder_died(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid) {
     struct psn_semaphore *semaphore = payload;
-    lock_semaphore(semaphore);
-    bool returned = reclaim(semaphore, identity, pid);
+    lock_semaphore(arena, semaphore);
+    bool returned = reclaim(arena, semaphore, identity, pid);
     psn_mutex_unlock(&semaphore->mutex);
     if (returned)
         psn_wake_all(&semaphore->released);
@@ -257,4 +236,5 @@ static void semaphore_holder_died(void *payload, uint32_t identity, uint32_t pid
 void psn_lock_register_kinds(void) {
     psn_kinds[PSN_LOCK].process_died = lock_owner_died;
     psn_kinds[PSN_SEMAPHORE].process_died = semaphore_holder_died;
+    psn_kinds[PSN_SEMAPHORE].counts = offsetof(struct psn_semaphore, taken);
 }

@@ -5,7 +5,7 @@
 #ifndef PSN_LOCK_H
 #define PSN_LOCK_H
 
-#include "arena.h"
+#include "counts.h"
 
 /* owner    | meaning
      0      | free
@@ -38,22 +38,17 @@ bool psn_lock_is_mine(struct psn_arena *arena, struct psn_lock *lock);
 /* A semaphore remembers how many permits each process has taken.  If a killed process had some, and permits taken and
    permits left add up to the initial value (so the semaphore guards a resource, and is no signal from one process to
    another), its permits come back, and the next to wait in vain gets OWNER_DIED. */
-#define PSN_SEMAPHORE_HOLDERS 16
-
 struct psn_semaphore {
     struct psn_mutex mutex;
-    psn_a32 value;       /* permits left; follows from the counts below, which a dead holder's repair goes by */
+    psn_a32 value;     /* permits left; follows from what is below, which a dead holder's repair goes by */
     uint32_t initial;
-    uint32_t limit;      /* release beyond it is NOT_HELD */
-    uint32_t has_died;   /* evidence that nobody has been told of yet: a pid */
+    uint32_t limit;    /* release beyond it is NOT_HELD */
+    uint32_t has_died; /* evidence that nobody has been told of yet: a pid */
     struct psn_waitable released;
-    uint32_t untracked;  /* permits taken by processes that found no place below */
-    uint32_t permits;    /* left and taken together; constant unless a release answers no acquire (a signal) */
-    struct {
-        uint32_t identity;
-        uint32_t taken;
-    } holders[PSN_SEMAPHORE_HOLDERS];
-    uint64_t spare2[5];
+    uint32_t permits; /* left and taken together; constant unless a release answers no acquire (a signal) */
+    uint32_t dead;    /* identity of the process that `has_died` */
+    struct psn_counts taken;
+    uint64_t spare2;
 };
 _Static_assert(sizeof(struct psn_semaphore) == 248, "shared layout changed: bump PSN_LAYOUT_VERSION");
 

@@ -33,10 +33,7 @@ static struct shared *make_event(struct psn_arena *arena) {
 }
 
 static void check_bounds(struct psn_condition *condition) {
-    uint32_t waiting = condition->untracked;
-    for (int i = 0; i < PSN_CONDITION_HOLDERS; i++)
-        waiting += condition->holders[i].waiting;
-    CHECK(condition->permits <= condition->eligible && condition->eligible <= waiting);
+    CHECK(condition->permits <= condition->eligible && condition->eligible <= condition->waiting.total);
     CHECK(condition->horizon <= condition->arrivals);
 }
 
@@ -46,12 +43,12 @@ static void notifying_nobody_is_forgotten(void) {
     struct psn_arena arena;
     struct shared *shared = make_condition(&arena);
     struct psn_condition *condition = condition_at(&arena, shared);
-    psn_condition_notify(condition, 3);
+    psn_condition_notify(&arena, condition, 3);
     uint64_t ticket;
     psn_condition_begin(&arena, condition, &ticket);
     STATUS(psn_condition_wait(&arena, condition, ticket, 0), PSN_TIMED_OUT);
     CHECK(!psn_condition_leave(&arena, condition, ticket, false));
-    EQUAL(psn_condition_waiting(condition), 0);
+    EQUAL(psn_condition_waiting(&arena, condition), 0);
     EQUAL(load_relaxed(&condition->changed.sequence), 0);
 }
 
@@ -61,13 +58,13 @@ static void a_later_waiter_does_not_take_an_earlier_ones_notification(void) {
     struct psn_condition *condition = condition_at(&arena, shared);
     uint64_t early, late;
     psn_condition_begin(&arena, condition, &early);
-    psn_condition_notify(condition, 1);
+    psn_condition_notify(&arena, condition, 1);
     psn_condition_begin(&arena, condition, &late);
     STATUS(psn_condition_wait(&arena, condition, late, AFTER(20)), PSN_TIMED_OUT);
     OK(psn_condition_wait(&arena, condition, early, 0));
-    psn_condition_notify(condition, 1);
+    psn_condition_notify(&arena, condition, 1);
     OK(psn_condition_wait(&arena, condition, late, 0));
-    EQUAL(psn_condition_waiting(condition), 0);
+    EQUAL(psn_condition_waiting(&arena, condition), 0);
     check_bounds(condition);
 }
 
@@ -78,7 +75,7 @@ static void one_who_gives_up_leaves_the_notification_to_another(void) {
     uint64_t first, second;
     psn_condition_begin(&arena, condition, &first);
     psn_condition_begin(&arena, condition, &second);
-    psn_condition_notify(condition, 1);
+    psn_condition_notify(&arena, condition, 1);
     CHECK(!psn_condition_leave(&arena, condition, first, true));
     OK(psn_condition_wait(&arena, condition, second, 0));
     check_bounds(condition);
@@ -91,9 +88,9 @@ static void one_who_is_late_still_takes_the_notification(void) {
     uint64_t ticket;
     psn_condition_begin(&arena, condition, &ticket);
     STATUS(psn_condition_wait(&arena, condition, ticket, AFTER(20)), PSN_TIMED_OUT);
-    psn_condition_notify(condition, 1);
+    psn_condition_notify(&arena, condition, 1);
     CHECK(psn_condition_leave(&arena, condition, ticket, false));
-    EQUAL(psn_condition_waiting(condition), 0);
+    EQUAL(psn_condition_waiting(&arena, condition), 0);
 }
 
 static void wait_once(struct psn_arena *arena, void *argument) {
@@ -114,14 +111,14 @@ static void exactly_as_many_go_on_as_are_notified(void) {
     for (int i = 0; i < 20; i++)
         children[i] = start_child(&arena, wait_once, shared);
     UNTIL(load_seq_cst(&shared->waiting) == 20);
-    psn_condition_notify(condition, 3);
+    psn_condition_notify(&arena, condition, 3);
     UNTIL(load_seq_cst(&shared->notified) == 3);
-    EQUAL(psn_condition_waiting(condition), 17);
-    psn_condition_notify(condition, UINT32_MAX);
+    EQUAL(psn_condition_waiting(&arena, condition), 17);
+    psn_condition_notify(&arena, condition, UINT32_MAX);
     for (int i = 0; i < 20; i++)
         finish_child(&arena, children[i]);
     EQUAL(load_seq_cst(&shared->notified), 20);
-    EQUAL(psn_condition_waiting(condition), 0);
+    EQUAL(psn_condition_waiting(&arena, condition), 0);
     check_bounds(condition);
 }
 
@@ -139,7 +136,7 @@ static void take_turns(struct psn_arena *arena, void *argument) {
         }
         psn_condition_leave(arena, condition, ticket, true);
         add_seq_cst(&shared->turn, 1);
-        psn_condition_notify(condition, UINT32_MAX);
+        psn_condition_notify(arena, condition, UINT32_MAX);
     }
 }
 
@@ -149,7 +146,7 @@ static void check_turns(bool threads, uint64_t rounds) {
     shared->rounds = rounds;
     (threads ? in_threads : in_processes)(&arena, 2, take_turns, shared);
     EQUAL(load_seq_cst(&shared->turn), 2 * rounds);
-    EQUAL(psn_condition_waiting(condition_at(&arena, shared)), 0);
+    EQUAL(psn_condition_waiting(&arena, condition_at(&arena, shared)), 0);
 }
 static void threads_lose_no_notification(void) { check_turns(true, 1000); }
 static void processes_lose_no_notification(void) { check_turns(false, 5000); }
@@ -166,11 +163,11 @@ static void a_killed_waiter_takes_no_notification_from_the_others(void) {
         struct child other = start_child(&arena, wait_once, shared);
         UNTIL(load_seq_cst(&shared->waiting) == 2);
         kill_child(&arena, victim, swept);
-        psn_condition_notify(condition, 1);
+        psn_condition_notify(&arena, condition, 1);
         finish_child(&arena, other);
         if (!swept)
             psn_process_sweep(&arena, victim.identity, true);
-        EQUAL(psn_condition_waiting(condition), 0);
+        EQUAL(psn_condition_waiting(&arena, condition), 0);
         check_bounds(condition);
     }
 }
@@ -183,13 +180,34 @@ static void killing_waiters_leaves_no_notification_for_those_who_come_later(void
         struct child victim = start_child(&arena, wait_once, shared);
         UNTIL(load_seq_cst(&shared->waiting) == i);
         kill_child(&arena, victim, true);
-        psn_condition_notify(condition, 1);
+        psn_condition_notify(&arena, condition, 1);
         uint64_t ticket;
         psn_condition_begin(&arena, condition, &ticket);
         STATUS(psn_condition_wait(&arena, condition, ticket, 0), PSN_TIMED_OUT);
         psn_condition_leave(&arena, condition, ticket, false);
-        EQUAL(psn_condition_waiting(condition), 0);
+        EQUAL(psn_condition_waiting(&arena, condition), 0);
     }
+}
+
+static void any_number_of_killed_waiters_take_no_notification_from_the_others(void) {
+    enum { MANY = 40 };
+    struct psn_arena arena;
+    struct shared *shared = make_condition(&arena);
+    struct psn_condition *condition = condition_at(&arena, shared);
+    struct child victims[MANY];
+    for (int i = 0; i < MANY; i++)
+        victims[i] = start_child(&arena, wait_once, shared);
+    UNTIL(load_seq_cst(&shared->waiting) == MANY);
+    struct child other = start_child(&arena, wait_once, shared);
+    UNTIL(load_seq_cst(&shared->waiting) == MANY + 1);
+    for (int i = 0; i < MANY; i++)
+        kill_child(&arena, victims[i], true);
+    EQUAL(psn_condition_waiting(&arena, condition), 1);
+    psn_condition_notify(&arena, condition, 1);
+    finish_child(&arena, other);
+    EQUAL(psn_condition_waiting(&arena, condition), 0);
+    check_bounds(condition);
+    WHOLE(&arena);
 }
 
 /* ---- event ---- */
@@ -237,6 +255,7 @@ static const struct test tests[] = {
     TEST(threads_lose_no_notification),
     TEST(processes_lose_no_notification),
     TEST(a_killed_waiter_takes_no_notification_from_the_others),
+    TEST(any_number_of_killed_waiters_take_no_notification_from_the_others),
     TEST(killing_waiters_leaves_no_notification_for_those_who_come_later),
     TEST(an_event_lets_all_go_on_even_if_it_is_cleared_at_once),
     TEST(an_event_is_waited_for_until_the_deadline),

@@ -526,6 +526,103 @@ static void verify_signal(const struct outcome *outcome) {
 }
 static void death_in_giving_a_signal(void) { play(&(struct scene){have_signal, give_signal, verify_signal}); }
 
+/* Sixteen processes that do not run have a permit each, so that all others find their place in the table. */
+static struct psn_arena crowd[PSN_COUNTS_HERE];
+static void have_crowded_semaphore(void) {
+    uint32_t pid;
+    OK(psn_block_allocate(&arena, PSN_SEMAPHORE, sizeof(struct psn_semaphore), &semaphore));
+    OK(psn_semaphore_init(semaphore_view(), PSN_COUNTS_HERE + 2, PSN_COUNTS_HERE + 2));
+    for (int i = 0; i < PSN_COUNTS_HERE; i++) {
+        if (!crowd[i].base) {
+            crowd[i] = arena;
+            OK(psn_process_reserve(&arena, &crowd[i].identity));
+        }
+        OK(psn_semaphore_acquire(&crowd[i], semaphore_view(), 0, &pid));
+    }
+}
+static void verify_crowded_semaphore(const struct outcome *outcome) {
+    uint32_t pid = 0;
+    int told = 0, taken = 0;
+    for (psn_status status; taken < 2; taken += status == PSN_OK)
+        if ((status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &pid)) == PSN_OWNER_DIED)
+            CHECK(++told == 1 && pid == (uint32_t)outcome->child.pid);
+        else
+            OK(status);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    psn_process_sweep(&arena, outcome->child.identity, true);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    EQUAL(semaphore_view()->taken.others, 0);
+    psn_block_drop(&arena, semaphore);
+}
+static void death_in_taking_a_permit_that_needs_a_table(void) {
+    play(&(struct scene){have_crowded_semaphore, take_and_release_permits, verify_crowded_semaphore});
+}
+
+/* The next process's place in the table still has the permit of one that ended in order. */
+static void have_permit_of_an_earlier_process(void) {
+    have_crowded_semaphore();
+    struct psn_arena earlier = arena;
+    uint32_t pid;
+    OK(psn_process_reserve(&arena, &earlier.identity));
+    OK(psn_semaphore_acquire(&earlier, semaphore_view(), 0, &pid));
+    psn_process_sweep(&arena, earlier.identity, false);
+}
+static void take_and_release_one(struct psn_arena *view, void *argument) {
+    (void)argument;
+    uint32_t pid;
+    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &pid));
+    OK(psn_semaphore_release(view, semaphore_view()));
+}
+static void verify_both_permits(const struct outcome *outcome) {
+    uint32_t pid = 0;
+    psn_status status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &pid);
+    if (status == PSN_OWNER_DIED) {
+        EQUAL(pid, outcome->child.pid);
+        status = psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid);
+    }
+    OK(status);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    for (int i = 0; i < 2; i++)
+        OK(psn_semaphore_release(&arena, semaphore_view()));
+    for (int i = 0; i < PSN_COUNTS_HERE; i++)
+        OK(psn_semaphore_release(&crowd[i], semaphore_view()));
+    STATUS(psn_semaphore_release(&arena, semaphore_view()), PSN_NOT_HELD);
+    psn_block_drop(&arena, semaphore);
+}
+static void death_in_leaving_a_permit_to_others(void) {
+    play(&(struct scene){have_permit_of_an_earlier_process, take_and_release_one, verify_both_permits});
+}
+
+static void take_permit_and_die(struct psn_arena *view, void *argument) {
+    (void)argument;
+    uint32_t pid;
+    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &pid));
+    kill_self();
+}
+static void have_permit_of_the_dead(void) {
+    have_crowded_semaphore();
+    victim = start_child(&arena, take_permit_and_die, NULL);
+    reap(victim.pid);
+}
+static void give_permits_of_the_dead_back(struct psn_arena *view, void *argument) {
+    (void)argument;
+    psn_process_sweep(view, victim.identity, true);
+}
+static void verify_told_once(const struct outcome *outcome) {
+    (void)outcome;
+    psn_process_sweep(&arena, victim.identity, true);
+    struct outcome of_victim = {.child = victim};
+    uint32_t pid;
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_OWNER_DIED);
+    EQUAL(pid, victim.pid);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_OK);
+    OK(psn_semaphore_release(&arena, semaphore_view()));
+    verify_crowded_semaphore(&of_victim);
+}
+static void death_in_giving_permits_of_the_dead_back(void) {
+    play(&(struct scene){have_permit_of_the_dead, give_permits_of_the_dead_back, verify_told_once});
+}
+
 /* ---- conditions ---- */
 
 static struct psn_handle condition;
@@ -540,26 +637,60 @@ static void wait_and_be_notified(struct psn_arena *view, void *argument) {
     uint64_t first, second;
     psn_condition_begin(view, condition_view(), &first);
     psn_condition_begin(view, condition_view(), &second);
-    psn_condition_notify(condition_view(), 1);
+    psn_condition_notify(view, condition_view(), 1);
     OK(psn_condition_wait(view, condition_view(), first, 0));
     psn_condition_leave(view, condition_view(), second, true);
 }
 static void verify_condition(const struct outcome *outcome) {
     uint64_t ticket, later;
     psn_condition_begin(&arena, condition_view(), &ticket);
-    psn_condition_notify(condition_view(), UINT32_MAX);
+    psn_condition_notify(&arena, condition_view(), UINT32_MAX);
     OK(psn_condition_wait(&arena, condition_view(), ticket, 0));
     psn_process_sweep(&arena, outcome->child.identity, true);
-    EQUAL(psn_condition_waiting(condition_view()), 0);
+    EQUAL(psn_condition_waiting(&arena, condition_view()), 0);
     psn_condition_begin(&arena, condition_view(), &ticket);
     psn_condition_begin(&arena, condition_view(), &later);
-    psn_condition_notify(condition_view(), 1);
+    psn_condition_notify(&arena, condition_view(), 1);
     OK(psn_condition_wait(&arena, condition_view(), ticket, 0));
     CHECK(!psn_condition_leave(&arena, condition_view(), later, false));
     psn_block_drop(&arena, condition);
 }
 static void death_in_waiting_and_notifying(void) {
     play(&(struct scene){have_condition, wait_and_be_notified, verify_condition});
+}
+
+static void have_crowded_condition(void) {
+    uint64_t ticket;
+    have_condition();
+    for (int i = 0; i < PSN_COUNTS_HERE; i++) {
+        if (!crowd[i].base) {
+            crowd[i] = arena;
+            OK(psn_process_reserve(&arena, &crowd[i].identity));
+        }
+        psn_condition_begin(&crowd[i], condition_view(), &ticket);
+    }
+    psn_condition_notify(&arena, condition_view(), PSN_COUNTS_HERE);
+}
+static void wait_among_many(struct psn_arena *view, void *argument) {
+    (void)argument;
+    uint64_t ticket;
+    psn_condition_begin(view, condition_view(), &ticket);
+    psn_condition_notify(view, condition_view(), 1);
+    OK(psn_condition_wait(view, condition_view(), ticket, 0));
+}
+static void verify_crowded_condition(const struct outcome *outcome) {
+    uint64_t ticket;
+    psn_process_sweep(&arena, outcome->child.identity, true);
+    EQUAL(condition_view()->waiting.total, PSN_COUNTS_HERE);
+    for (int i = 0; i < PSN_COUNTS_HERE; i++)
+        psn_condition_leave(&crowd[i], condition_view(), 0, true);
+    EQUAL(condition_view()->waiting.total, 0);
+    psn_condition_begin(&arena, condition_view(), &ticket);
+    STATUS(psn_condition_wait(&arena, condition_view(), ticket, 0), PSN_TIMED_OUT);
+    psn_block_drop(&arena, condition);
+}
+static void death_in_waiting_among_many(void) {
+    play(&(struct scene){have_crowded_condition, wait_among_many, verify_crowded_condition});
 }
 
 /* ---- channels ---- */
@@ -948,6 +1079,10 @@ static const struct test tests[] = {
     LONG_TEST(death_in_taking_and_releasing_permits, 600),
     LONG_TEST(death_in_giving_a_signal, 600),
     LONG_TEST(death_in_waiting_and_notifying, 600),
+    LONG_TEST(death_in_waiting_among_many, 600),
+    LONG_TEST(death_in_taking_a_permit_that_needs_a_table, 600),
+    LONG_TEST(death_in_leaving_a_permit_to_others, 600),
+    LONG_TEST(death_in_giving_permits_of_the_dead_back, 600),
     LONG_TEST(death_in_putting_a_block, 600),
     LONG_TEST(death_in_putting_an_inline_message, 600),
     LONG_TEST(death_in_growing_a_ring, 600),

@@ -371,6 +371,24 @@ static void check_passing(bool threads, uint64_t rounds) {
 static void threads_never_hold_more_permits_than_there_are(void) { check_passing(true, 2000); }
 static void processes_never_hold_more_permits_than_there_are(void) { check_passing(false, 15000); }
 
+/* Sixteen who do nothing have a permit each. */
+static void threads_count_exactly_in_the_table(void) {
+    struct psn_arena arena;
+    struct shared *shared = make_semaphore(&arena, PSN_COUNTS_HERE + 2, UINT32_MAX);
+    struct psn_semaphore *semaphore = semaphore_at(&arena, shared->handle);
+    uint32_t pid;
+    for (int i = 0; i < PSN_COUNTS_HERE; i++) {
+        struct psn_arena idle = another_view(&arena);
+        OK(psn_semaphore_acquire(&idle, semaphore, 0, &pid));
+    }
+    shared->rounds = 2000;
+    in_threads(&arena, 6, pass_through_semaphore, shared);
+    EQUAL(load_relaxed(&semaphore->value), 2);
+    EQUAL(semaphore->taken.others, 0);
+    CHECK(load_relaxed(&semaphore->taken.table) != 0);
+    WHOLE(&arena);
+}
+
 static void take_two_and_stay(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
     uint32_t pid;
@@ -429,12 +447,79 @@ static void more_processes_than_places_may_take_permits(void) {
     for (int i = 0; i < 20; i++)
         finish_child(&arena, start_child(&arena, acquire_one_and_end, shared));
     EQUAL(load_relaxed(&semaphore->value), 0);
-    EQUAL(semaphore->untracked, 4);
+    EQUAL(semaphore->taken.others, 4);
     for (int i = 0; i < 20; i++)
         OK(psn_semaphore_release(&arena, semaphore));
     EQUAL(load_relaxed(&semaphore->value), 20);
     in_processes(&arena, 10, acquire_one_and_end, shared);
     EQUAL(load_relaxed(&semaphore->value), 10);
+}
+
+static void take_one_and_stay(struct psn_arena *arena, void *argument) {
+    struct shared *shared = argument;
+    uint32_t pid;
+    OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), PSN_FOREVER, &pid));
+    add_seq_cst(&shared->stage, 1);
+    for (;;)
+        pause();
+}
+
+static void the_permits_of_any_number_of_killed_processes_come_back(void) {
+    enum { MANY = 60 };
+    for (int swept = 0; swept < 2; swept++) {
+        struct psn_arena arena;
+        struct shared *shared = make_semaphore(&arena, MANY, MANY);
+        struct psn_semaphore *semaphore = semaphore_at(&arena, shared->handle);
+        uint64_t before = blocks_held(&arena);
+        struct child children[MANY];
+        for (int i = 0; i < MANY; i++)
+            children[i] = start_child(&arena, take_one_and_stay, shared);
+        UNTIL(load_seq_cst(&shared->stage) == MANY);
+        EQUAL(semaphore->taken.others, 0);
+        EQUAL(blocks_held(&arena), before + 1);
+        for (int i = 0; i < MANY; i++)
+            kill_child(&arena, children[i], swept);
+        uint32_t pid, free = 0;
+        for (uint32_t told = 0; free < MANY;) {
+            psn_status status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &pid);
+            if (status == PSN_OWNER_DIED) {
+                CHECK(++told <= MANY);
+                continue;
+            }
+            OK(status);
+            free++;
+        }
+        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        for (int i = 0; i < MANY; i++) {
+            psn_process_sweep(&arena, children[i].identity, true);
+            OK(psn_semaphore_release(&arena, semaphore));
+        }
+        STATUS(psn_semaphore_release(&arena, semaphore), PSN_NOT_HELD);
+        psn_block_drop(&arena, shared->handle);
+        EQUAL(blocks_held(&arena), before - 1);
+        WHOLE(&arena);
+    }
+}
+
+/* Its slot in the table still has what an earlier process of that slot took and left to others when it ended. */
+static void what_those_took_who_ended_in_order_stays_taken(void) {
+    struct psn_arena arena;
+    struct shared *shared = make_semaphore(&arena, 40, 40);
+    struct psn_semaphore *semaphore = semaphore_at(&arena, shared->handle);
+    struct child children[PSN_COUNTS_HERE];
+    for (int i = 0; i < PSN_COUNTS_HERE; i++)
+        children[i] = start_child(&arena, take_one_and_stay, shared);
+    UNTIL(load_seq_cst(&shared->stage) == PSN_COUNTS_HERE);
+    for (int i = 0; i < 5; i++)
+        finish_child(&arena, start_child(&arena, acquire_one_and_end, shared));
+    EQUAL(semaphore->taken.total, PSN_COUNTS_HERE + 5);
+    EQUAL(semaphore->taken.others, 4);
+    for (int i = 0; i < PSN_COUNTS_HERE; i++)
+        kill_child(&arena, children[i], true);
+    EQUAL(load_relaxed(&semaphore->value), 35);
+    for (int i = 0; i < 5; i++)
+        OK(psn_semaphore_release(&arena, semaphore));
+    STATUS(psn_semaphore_release(&arena, semaphore), PSN_NOT_HELD);
 }
 
 static void work_under_semaphore(struct psn_arena *arena, void *argument) {
@@ -474,7 +559,7 @@ static void killing_workers_loses_no_permit(void) {
     uint32_t pid;
     (void)!psn_semaphore_acquire(&arena, semaphore, 0, &pid); /* the last news of a death, or a permit */
     EQUAL(semaphore->permits, 3);
-    EQUAL(load_relaxed(&semaphore->value) + (semaphore->holders[0].taken), 3);
+    EQUAL(load_relaxed(&semaphore->value) + (semaphore->taken.total), 3);
     WHOLE(&arena);
 }
 
@@ -496,10 +581,13 @@ static const struct test tests[] = {
     TEST(a_semaphore_counts_down_and_up_to_its_limit),
     TEST(a_free_semaphore_leaves_no_waiter_to_be_woken),
     TEST(threads_never_hold_more_permits_than_there_are),
+    TEST(threads_count_exactly_in_the_table),
     TEST(processes_never_hold_more_permits_than_there_are),
     TEST(the_permits_of_a_killed_process_come_back),
     TEST(a_signal_is_not_given_back),
     TEST(more_processes_than_places_may_take_permits),
+    TEST(the_permits_of_any_number_of_killed_processes_come_back),
+    TEST(what_those_took_who_ended_in_order_stays_taken),
     TEST(killing_workers_loses_no_permit),
 };
 RUN_TESTS(tests)

@@ -14,12 +14,15 @@
 #define KILLS_PER_ROUND 100
 #define MESSAGES (1u << 20) /* that one round can tell apart */
 #define KEPT 8
+#define CROWD PSN_COUNTS_HERE
 
 struct record {
     struct psn_handle claimed;  /* a channel whose readers claim */
     struct psn_handle bounded;  /* one of ten messages */
     struct psn_handle target;   /* what messages refer to */
     struct psn_handle lock, recursive, semaphore;
+    struct psn_handle crowded;  /* a semaphore of which sixteen who do nothing have a permit each */
+    struct psn_handle condition, crowded_condition; /* the same with waiters */
     psn_a32 inside[2];          /* identity of the one inside of each lock */
     psn_a32 next_number;
     psn_a64 operations;
@@ -140,13 +143,30 @@ static void use_lock(struct psn_arena *view, uint64_t *random, int which) {
 }
 
 static void use_semaphore(struct psn_arena *view, uint64_t *random) {
-    struct psn_semaphore *semaphore = psn_at(view, record->semaphore.offset);
+    struct psn_semaphore *semaphore =
+        psn_at(view, (next_random(random) % 2 ? record->semaphore : record->crowded).offset);
     uint32_t pid;
     psn_status status = psn_semaphore_acquire(view, semaphore, next_random(random) % 2 ? 0 : AFTER(2), &pid);
     if (status == PSN_OWNER_DIED || status == PSN_TIMED_OUT)
         return;
     OK(status);
     OK(psn_semaphore_release(view, semaphore));
+}
+
+static void use_condition(struct psn_arena *view, uint64_t *random) {
+    struct psn_condition *condition =
+        psn_at(view, (next_random(random) % 2 ? record->condition : record->crowded_condition).offset);
+    uint64_t ticket;
+    if (next_random(random) % 3 == 0) {
+        psn_condition_notify(view, condition, next_random(random) % 4 ? (uint32_t)(next_random(random) % 3) : UINT32_MAX);
+        return;
+    }
+    psn_condition_begin(view, condition, &ticket);
+    psn_status status = psn_condition_wait(view, condition, ticket, next_random(random) % 2 ? 0 : AFTER(1));
+    if (status == PSN_OK)
+        return;
+    STATUS(status, PSN_TIMED_OUT);
+    psn_condition_leave(view, condition, ticket, next_random(random) % 2);
 }
 
 struct kept {
@@ -208,6 +228,7 @@ static void work(struct psn_arena *view, void *argument) {
             break;
         case 12:
             use_semaphore(view, &random);
+            use_condition(view, &random);
             break;
         case 13: case 14:
             use_blocks(view, &random, kept);
@@ -239,6 +260,20 @@ static void allocate_objects(void) {
     psn_lock_init(psn_at(&arena, record->lock.offset), false);
     psn_lock_init(psn_at(&arena, record->recursive.offset), true);
     OK(psn_semaphore_init(psn_at(&arena, record->semaphore.offset), 2, 2));
+    OK(psn_block_allocate(&arena, PSN_SEMAPHORE, sizeof(struct psn_semaphore), &record->crowded));
+    OK(psn_semaphore_init(psn_at(&arena, record->crowded.offset), CROWD + 2, CROWD + 2));
+    OK(psn_block_allocate(&arena, PSN_CONDITION, sizeof(struct psn_condition), &record->condition));
+    OK(psn_condition_init(psn_at(&arena, record->condition.offset)));
+    OK(psn_block_allocate(&arena, PSN_CONDITION, sizeof(struct psn_condition), &record->crowded_condition));
+    OK(psn_condition_init(psn_at(&arena, record->crowded_condition.offset)));
+    for (int i = 0; i < CROWD; i++) {
+        struct psn_arena idle = arena;
+        uint64_t ticket;
+        uint32_t pid;
+        OK(psn_process_reserve(&arena, &idle.identity));
+        OK(psn_semaphore_acquire(&idle, psn_at(&arena, record->crowded.offset), 0, &pid));
+        psn_condition_begin(&idle, psn_at(&arena, record->crowded_condition.offset), &ticket);
+    }
 }
 
 /* Believe the claim of a dead worker as psn_claim says: the head first. */
@@ -310,18 +345,25 @@ static void verify_round(uint64_t kills, uint64_t baseline) {
         OK(status);
         OK(psn_lock_release(&arena, lock));
     }
-    struct psn_semaphore *semaphore = psn_at(&arena, record->semaphore.offset);
-    for (int i = 0; i < 2; i++) {
-        psn_status status;
-        while ((status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &pid)) == PSN_OWNER_DIED)
-            continue;
-        OK(status);
+    for (int which = 0; which < 2; which++) {
+        struct psn_semaphore *semaphore = psn_at(&arena, (which ? record->crowded : record->semaphore).offset);
+        for (uint32_t i = 0; i < semaphore->initial; i++) {
+            psn_status status;
+            while ((status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &pid)) == PSN_OWNER_DIED)
+                continue;
+            OK(status);
+        }
+        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        struct psn_condition *condition =
+            psn_at(&arena, (which ? record->crowded_condition : record->condition).offset);
+        EQUAL(psn_condition_waiting(&arena, condition), 0);
+        EQUAL(condition->waiting.total, 0);
+        EQUAL(condition->permits, 0);
     }
-    STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
     EQUAL(load_relaxed(&psn_block_find(&arena, record->target)->pins), 0);
-    struct psn_handle all[] = {record->claimed, record->bounded,   record->target,
-                               record->lock,    record->recursive, record->semaphore};
-    for (int i = 0; i < 6; i++)
+    struct psn_handle all[] = {record->claimed,   record->bounded, record->target,    record->lock,             record->recursive,
+                               record->semaphore, record->crowded, record->condition, record->crowded_condition};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         psn_block_drop(&arena, all[i]);
     EQUAL(blocks_held(&arena), baseline);
     WHOLE(&arena);

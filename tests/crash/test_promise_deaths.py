@@ -78,7 +78,7 @@ def test_who_waits_learns_of_the_holders_death_in_about_a_second(kind, tmp_path)
 
 def test_all_permits_of_many_killed_processes_come_back():
     ctx = procession.get_context("fork")
-    count = 12
+    count = 40
     semaphore, arrived = ctx.BoundedSemaphore(count), ctx.Semaphore(0)
     holders = [start(ctx, promise_tasks.take_and_hang, semaphore, arrived) for _ in range(count)]
     for _ in holders:

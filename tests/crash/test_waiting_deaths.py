@@ -42,6 +42,25 @@ def test_a_notification_reaches_the_waiter_that_is_left(ctx):
     assert condition._waiting() == 0
 
 
+def test_a_notification_reaches_the_waiter_that_is_left_of_many(tmp_path):
+    ctx, many = procession.get_context("fork"), 40
+    condition, arrived, out = ctx.Condition(), ctx.Semaphore(0), ctx.Queue()
+    victims = [start(ctx, waiting_tasks.wait_notified, condition, arrived, out, who) for who in range(many)]
+    for _ in victims:
+        assert arrived.acquire(timeout=20)
+    survivor = start(ctx, waiting_tasks.wait_notified, condition, arrived, out, many)
+    assert arrived.acquire(timeout=20)
+    wait_until(lambda: condition._waiting() == many + 1)
+    for victim in victims:
+        victim.kill()
+        victim.join()
+    assert condition._waiting() == 1
+    with condition:
+        condition.notify()
+    assert out.get(timeout=10) == (many, True)
+    survivor.join(10)
+
+
 def test_killing_waiters_at_random_moments_never_holds_up_those_who_notify():
     chance, ctx = random.Random(5), procession.get_context("fork")
     condition, arrived, out = ctx.Condition(), ctx.Semaphore(0), ctx.Queue()

@@ -114,7 +114,7 @@ cdef class Semaphore:
         self.semaphore = NULL
 
     def _create(self, uint32_t value, uint32_t limit) -> None:
-        self.block = block_allocate(PSN_SEMAPHORE, 248)
+        self.block = block_allocate(PSN_SEMAPHORE, sizeof(psn_semaphore))
         self.semaphore = <psn_semaphore *>psn_at(&arena, self.block.handle.offset)
         check(psn_semaphore_init(self.semaphore, value, limit))
 

@@ -46,7 +46,7 @@ cdef class Condition:
         self.condition = NULL
 
     def _create(self) -> None:
-        self.block = block_allocate(PSN_CONDITION, 248)
+        self.block = block_allocate(PSN_CONDITION, sizeof(psn_condition))
         self.condition = <psn_condition *>psn_at(&arena, self.block.handle.offset)
         check(psn_condition_init(self.condition))
 
@@ -55,11 +55,11 @@ cdef class Condition:
         self.condition = <psn_condition *>psn_at(&arena, block.handle.offset)
 
     def _notify(self, uint32_t count) -> None:
-        psn_condition_notify(self.condition, count)
+        psn_condition_notify(&arena, self.condition, count)
 
     def _waiting(self) -> int:
         """How many wait and are not notified yet."""
-        return psn_condition_waiting(self.condition)
+        return psn_condition_waiting(&arena, self.condition)
 
 
 cdef class Event:
