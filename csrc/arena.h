@@ -86,6 +86,12 @@ struct psn_process {
 };
 _Static_assert(sizeof(struct psn_process) == 128, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
+/* Who was killed, and how: negative for a signal, PSN_EXIT_UNKNOWN where nobody has told. */
+struct psn_death {
+    uint32_t pid;
+    int32_t exitcode;
+};
+
 /* ---- blocks ---- */
 
 enum psn_block_state { PSN_BLOCK_FREE = 0, PSN_BLOCK_HELD = 0x48454c44 };
@@ -256,7 +262,7 @@ typedef void (*psn_part)(struct psn_arena *arena, uint64_t part, uint64_t home);
 /* What a kind must do besides, with the arena's mutex held.  `visit_parts` calls `part` on each block whose home this is. */
 struct psn_kind {
     void (*visit_parts)(struct psn_arena *arena, uint64_t offset, psn_part part);
-    void (*process_died)(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid);
+    void (*process_died)(struct psn_arena *arena, void *payload, uint32_t identity, const struct psn_death *death);
     /* Whether `part` is at home here in name only: the process that owns it has carried it off. */
     bool (*has_lost)(const void *payload, const struct psn_block *part);
     size_t counts; /* where in the payload its struct psn_counts lies; 0 if it has none */
@@ -290,13 +296,14 @@ void psn_process_leave(struct psn_arena *arena, uint32_t exitcode);
 PSN_MUST_CHECK psn_status psn_process_inherit(struct psn_arena *arena, uint32_t identity);
 /* The process has ended: clear its bits everywhere, free what only it had, mark what it held.  Idempotent. */
 void psn_process_sweep(struct psn_arena *arena, uint32_t identity, bool died);
-/* The same, and leave the slot in this state: FREE, or SWEPT. */
-void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died, enum psn_process_state state);
+/* The same for those who know how it ended, or with PSN_EXIT_UNKNOWN; and leave the slot in this state: FREE, or SWEPT. */
+void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died, int32_t exitcode,
+                          enum psn_process_state state);
 /* Sweep every process that ended.  The slots of those whose parent lives are kept for it, until slots run out. */
 uint32_t psn_process_sweep_dead(struct psn_arena *arena);
 bool psn_identity_is_alive(struct psn_arena *arena, uint32_t identity);
 /* True if the process was killed (or left without a word), false while it runs or if it ended in order. */
-bool psn_identity_has_died(struct psn_arena *arena, uint32_t identity, uint32_t *pid);
+bool psn_identity_has_died(struct psn_arena *arena, uint32_t identity, struct psn_death *death);
 
 static inline uint32_t psn_identity_slot(uint32_t identity) { return identity & (PSN_SLOTS - 1); }
 

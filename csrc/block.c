@@ -521,14 +521,15 @@ psn_status psn_process_inherit(struct psn_arena *arena, uint32_t identity) {
 }
 
 struct departure {
-    uint32_t identity, pid;
+    uint32_t identity;
     bool died;
+    struct psn_death death;
 };
 
 static void depart(struct psn_arena *arena, uint64_t offset, struct psn_block *block, void *argument) {
     struct departure *d = argument;
     if (d->died && psn_kinds[block->kind].process_died)
-        psn_kinds[block->kind].process_died(arena, psn_at(arena, offset), d->identity, d->pid);
+        psn_kinds[block->kind].process_died(arena, psn_at(arena, offset), d->identity, &d->death);
     /* Settle only what it referred to: other messages may be changing hands at this moment. */
     bool has_referred = is_held_by(arena, block, offset, psn_identity_slot(d->identity));
     if (has_referred)
@@ -547,14 +548,21 @@ static void depart(struct psn_arena *arena, uint64_t offset, struct psn_block *b
 }
 
 void psn_process_sweep(struct psn_arena *arena, uint32_t identity, bool died) {
-    psn_process_sweep_to(arena, identity, died, PSN_SLOT_FREE);
+    psn_process_sweep_to(arena, identity, died, PSN_EXIT_UNKNOWN, PSN_SLOT_FREE);
 }
 
-void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died, enum psn_process_state state) {
+void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died, int32_t exitcode,
+                          enum psn_process_state state) {
     struct psn_process *process = psn_process_at(arena, psn_identity_slot(identity));
     psn_arena_lock(arena);
-    if (load_relaxed(&process->identity) == identity && load_relaxed(&process->state) != PSN_SLOT_FREE) {
-        struct departure d = {identity, load_relaxed(&process->pid), died};
+    uint32_t before = load_relaxed(&process->state);
+    if (load_relaxed(&process->identity) == identity && before != PSN_SLOT_FREE) {
+        uint32_t pid = load_relaxed(&process->pid);
+        /* Swept before: then by one who knew whether it ended in order. */
+        died &= before != PSN_SLOT_SWEPT;
+        if (died && exitcode == PSN_EXIT_UNKNOWN)
+            exitcode = psn_process_exitcode(pid, load_relaxed(&process->started));
+        struct departure d = {identity, died, {pid, exitcode}};
         psn_blocks_visit(arena, depart, &d);
         store_release(&process->state, state);
     }

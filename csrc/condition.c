@@ -140,9 +140,10 @@ uint32_t psn_condition_waiting(struct psn_arena *arena, struct psn_condition *co
     return waiting;
 }
 
-static void condition_waiter_died(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid) {
+static void condition_waiter_died(struct psn_arena *arena, void *payload, uint32_t identity,
+                                  const struct psn_death *death) {
     struct psn_condition *condition = payload;
-    (void)pid;
+    (void)death;
     lock_condition(arena, condition);
     psn_counts_clear(arena, &condition->waiting, identity);
     keep_bounds(condition);

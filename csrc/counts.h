@@ -41,7 +41,7 @@ uint32_t psn_counts_of(struct psn_arena *arena, struct psn_counts *counts, uint3
 void psn_counts_clear(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity);
 /* The identity of one that has some and was killed, or 0.  Looks at some at a time, so that many who wait for many do not
    look at all of them all the time. */
-uint32_t psn_counts_find_dead(struct psn_arena *arena, struct psn_counts *counts, uint32_t *pid);
+uint32_t psn_counts_find_dead(struct psn_arena *arena, struct psn_counts *counts, struct psn_death *death);
 void psn_counts_repair(struct psn_arena *arena, struct psn_counts *counts);
 
 #endif

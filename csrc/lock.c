@@ -36,10 +36,10 @@ static bool try_acquire(struct psn_arena *arena, struct psn_lock *lock) {
 }
 
 /* The owner was killed: free the lock; true for the one caller that is to be told. */
-static bool free_dead(struct psn_arena *arena, struct psn_lock *lock, uint32_t owner, uint32_t *dead_pid) {
+static bool free_dead(struct psn_arena *arena, struct psn_lock *lock, uint32_t owner, struct psn_death *death) {
     if (owner == PSN_LOCK_DEAD)
-        *dead_pid = load_relaxed(&lock->dead_pid);
-    else if (!psn_identity_has_died(arena, owner, dead_pid))
+        *death = (struct psn_death){load_relaxed(&lock->dead_pid), (int32_t)load_relaxed(&lock->dead_exitcode)};
+    else if (!psn_identity_has_died(arena, owner, death))
         return false;
     /* Take it over and let it go: only the owner may write `thread`, and a new owner may be here already. */
     if (!cas32_seq_cst(&lock->owner, &owner, arena->identity))
@@ -50,15 +50,16 @@ static bool free_dead(struct psn_arena *arena, struct psn_lock *lock, uint32_t o
     return true;
 }
 
-psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint64_t deadline_ns, uint32_t *dead_pid) {
+psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint64_t deadline_ns, struct psn_death *death) {
     if (try_acquire(arena, lock))
         return PSN_OK;
     if (lock->recursive && psn_lock_is_mine(arena, lock)) {
         lock->depth++;
         return PSN_OK;
     }
-    uint32_t owner = load_relaxed(&lock->owner);
-    if (owner == PSN_LOCK_DEAD && free_dead(arena, lock, owner, dead_pid)) {
+    /* pairs with: lock_owner_died().  The evidence is seen. */
+    uint32_t owner = load_acquire(&lock->owner);
+    if (owner == PSN_LOCK_DEAD && free_dead(arena, lock, owner, death)) {
         psn_wake_one(&lock->released);
         return PSN_OWNER_DIED;
     }
@@ -78,8 +79,8 @@ psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint
             return PSN_OK;
         if (status == PSN_INTERRUPTED)
             return status;
-        owner = load_relaxed(&lock->owner);
-        if (owner && (status == PSN_TIMED_OUT || owner == PSN_LOCK_DEAD) && free_dead(arena, lock, owner, dead_pid)) {
+        owner = load_acquire(&lock->owner); /* the same */
+        if (owner && (status == PSN_TIMED_OUT || owner == PSN_LOCK_DEAD) && free_dead(arena, lock, owner, death)) {
             psn_wake_one(&lock->released);
             return PSN_OWNER_DIED;
         }
@@ -132,12 +133,14 @@ static void lock_semaphore(struct psn_arena *arena, struct psn_semaphore *semaph
 
 static bool is_resource(const struct psn_semaphore *semaphore) { return semaphore->permits == semaphore->initial; }
 
-static bool reclaim(struct psn_arena *arena, struct psn_semaphore *semaphore, uint32_t identity, uint32_t pid) {
+static bool reclaim(struct psn_arena *arena, struct psn_semaphore *semaphore, uint32_t identity,
+                    const struct psn_death *death) {
     if (!is_resource(semaphore) || !psn_counts_of(arena, &semaphore->taken, identity))
         return false;
     semaphore->dead = identity;
+    semaphore->dead_exitcode = death->exitcode;
     in_this_order();
-    semaphore->has_died = pid;
+    semaphore->has_died = death->pid;
     in_this_order();
     psn_counts_clear(arena, &semaphore->taken, identity);
     store_relaxed(&semaphore->value, semaphore->permits - semaphore->taken.total);
@@ -145,14 +148,14 @@ static bool reclaim(struct psn_arena *arena, struct psn_semaphore *semaphore, ui
 }
 
 psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *semaphore, uint64_t deadline_ns,
-                                 uint32_t *dead_pid) {
+                                 struct psn_death *death) {
     uint32_t ticket = 0;
     bool is_counted = false; /* as a waiter: only once there was nothing to take, or each release would make a system call */
     bool has_extended = false;
     for (uint64_t step_ns = FIRST_LOOK_NS;;) {
         lock_semaphore(arena, semaphore);
         if (semaphore->has_died) {
-            *dead_pid = semaphore->has_died;
+            *death = (struct psn_death){semaphore->has_died, semaphore->dead_exitcode};
             semaphore->has_died = 0;
             psn_mutex_unlock(&semaphore->mutex);
             psn_wake_all(&semaphore->released);
@@ -187,9 +190,10 @@ psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *
         if (status != PSN_TIMED_OUT)
             continue;
         lock_semaphore(arena, semaphore);
-        uint32_t pid, identity;
-        while (is_resource(semaphore) && (identity = psn_counts_find_dead(arena, &semaphore->taken, &pid)))
-            reclaim(arena, semaphore, identity, pid);
+        struct psn_death found;
+        uint32_t identity;
+        while (is_resource(semaphore) && (identity = psn_counts_find_dead(arena, &semaphore->taken, &found)))
+            reclaim(arena, semaphore, identity, &found);
         bool retry = semaphore->has_died || load_relaxed(&semaphore->value);
         psn_mutex_unlock(&semaphore->mutex);
         if (!retry && psn_clock_ns() >= deadline_ns)
@@ -213,21 +217,23 @@ psn_status psn_semaphore_release(struct psn_arena *arena, struct psn_semaphore *
 
 /* ---- what a sweep does ---- */
 
-static void lock_owner_died(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid) {
+static void lock_owner_died(struct psn_arena *arena, void *payload, uint32_t identity, const struct psn_death *death) {
     (void)arena;
     struct psn_lock *lock = payload;
     uint32_t owner = identity;
     if (load_relaxed(&lock->owner) != identity)
         return;
-    store_relaxed(&lock->dead_pid, pid);
+    store_relaxed(&lock->dead_pid, death->pid);
+    store_relaxed(&lock->dead_exitcode, (uint32_t)death->exitcode);
     if (cas32_seq_cst(&lock->owner, &owner, PSN_LOCK_DEAD))
         psn_wake_one(&lock->released);
 }
 
-static void semaphore_holder_died(struct psn_arena *arena, void *payload, uint32_t identity, uint32_t pid) {
+static void semaphore_holder_died(struct psn_arena *arena, void *payload, uint32_t identity,
+                                  const struct psn_death *death) {
     struct psn_semaphore *semaphore = payload;
     lock_semaphore(arena, semaphore);
-    bool returned = reclaim(arena, semaphore, identity, pid);
+    bool returned = reclaim(arena, semaphore, identity, death);
     psn_mutex_unlock(&semaphore->mutex);
     if (returned)
         psn_wake_all(&semaphore->released);

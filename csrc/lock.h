@@ -19,18 +19,19 @@ struct psn_lock {
     uint32_t depth; /* acquisitions of a recursive lock; touched by the owner only */
     uint32_t recursive;
     struct psn_waitable released;
-    psn_a32 dead_pid; /* evidence for OWNER_DIED */
-    psn_a32 cpu;      /* where the owner was when it took the lock */
-    uint64_t spare[3];
+    psn_a32 dead_pid; /* evidence for OWNER_DIED: a struct psn_death */
+    psn_a32 dead_exitcode;
+    psn_a32 cpu; /* where the owner was when it took the lock */
+    uint32_t spare[5];
 };
 _Static_assert(sizeof(struct psn_lock) == 64, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
 #define PSN_LOCK_DEAD UINT32_MAX
 
 void psn_lock_init(struct psn_lock *lock, bool recursive);
-/* OK, TIMED_OUT, INTERRUPTED, OWNER_DIED (not acquired; `dead_pid` says who).  A deadline of 0 does not wait. */
+/* OK, TIMED_OUT, INTERRUPTED, OWNER_DIED (not acquired; `death` says who and how).  A deadline of 0 does not wait. */
 PSN_MUST_CHECK psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint64_t deadline_ns,
-                                           uint32_t *dead_pid);
+                                           struct psn_death *death);
 /* OK; NOT_HELD; NOT_OWNER if the lock is recursive and another thread's. */
 PSN_MUST_CHECK psn_status psn_lock_release(struct psn_arena *arena, struct psn_lock *lock);
 bool psn_lock_is_mine(struct psn_arena *arena, struct psn_lock *lock);
@@ -48,13 +49,14 @@ struct psn_semaphore {
     uint32_t permits; /* left and taken together; constant unless a release answers no acquire (a signal) */
     uint32_t dead;    /* identity of the process that `has_died` */
     struct psn_counts taken;
-    uint64_t spare2;
+    int32_t dead_exitcode;
+    uint32_t spare;
 };
 _Static_assert(sizeof(struct psn_semaphore) == 248, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
 PSN_MUST_CHECK psn_status psn_semaphore_init(struct psn_semaphore *semaphore, uint32_t value, uint32_t limit);
 PSN_MUST_CHECK psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *semaphore,
-                                                uint64_t deadline_ns, uint32_t *dead_pid);
+                                                uint64_t deadline_ns, struct psn_death *death);
 PSN_MUST_CHECK psn_status psn_semaphore_release(struct psn_arena *arena, struct psn_semaphore *semaphore);
 
 /* Tell the arena what to do with locks of dead processes; once per process. */

@@ -65,6 +65,10 @@ void psn_bell_close(int fd);
 uint64_t psn_process_started(uint32_t pid); /* start time in the system's own unit, 0 if unknown or gone */
 /* False once all threads of the process have ended, also while it is a zombie, also if its pid was given to another. */
 bool psn_process_is_alive(uint32_t pid, uint64_t started);
+/* How a process ended that nobody has collected yet: its exit code, negative for a signal; PSN_EXIT_UNKNOWN if it runs, if it
+   is not there any more, or where the system does not tell. */
+#define PSN_EXIT_UNKNOWN INT32_MIN
+int32_t psn_process_exitcode(uint32_t pid, uint64_t started);
 /* Die at once, with all descendants, when the process `parent` ends.  Works while the interpreter lock is held. */
 PSN_MUST_CHECK psn_status psn_die_with_parent(uint32_t parent);
 void psn_kill_descendants(uint32_t pid); /* SIGKILL to children, their children, ... of `pid`; async-signal-safe */

@@ -250,16 +250,41 @@ static void proc_path(char *path, uint32_t pid, const char *tail) {
     strcpy(path, tail);
 }
 
-uint64_t psn_process_started(uint32_t pid) {
+struct stat_of_process {
+    char state;
+    uint64_t started;
+    int exit_code; /* as wait() gives it; 0 also where it is not for us to know */
+};
+
+static bool read_stat(uint32_t pid, struct stat_of_process *stat) {
     char path[64], text[1024];
     proc_path(path, pid, "/stat");
     if (read_whole(path, text, sizeof text) <= 0)
-        return 0;
-    /* The name may hold spaces and brackets; the fields after the last bracket are numbers.  Start time is field 22. */
+        return false;
+    /* The name may hold spaces and brackets; the fields after the last bracket are the state, field 3, and numbers. */
     char *field = strrchr(text, ')');
-    for (int i = 2; field && i < 22; i++)
-        field = strchr(field + 1, ' ');
-    return field ? strtoull(field, NULL, 10) : 0;
+    memset(stat, 0, sizeof *stat);
+    for (int i = 3; field && (field = strchr(field + 1, ' ')); i++) {
+        if (i == 3)
+            stat->state = field[1];
+        else if (i == 22)
+            stat->started = strtoull(field, NULL, 10);
+        else if (i == 52)
+            stat->exit_code = (int)strtol(field, NULL, 10);
+    }
+    return true;
+}
+
+uint64_t psn_process_started(uint32_t pid) {
+    struct stat_of_process stat;
+    return read_stat(pid, &stat) ? stat.started : 0;
+}
+
+int32_t psn_process_exitcode(uint32_t pid, uint64_t started) {
+    struct stat_of_process stat;
+    if (!read_stat(pid, &stat) || stat.state != 'Z' || (started && stat.started != started) || stat.exit_code == 0)
+        return PSN_EXIT_UNKNOWN;
+    return WIFSIGNALED(stat.exit_code) ? -WTERMSIG(stat.exit_code) : WEXITSTATUS(stat.exit_code);
 }
 
 bool psn_process_is_alive(uint32_t pid, uint64_t started) {

@@ -67,13 +67,17 @@ bool psn_identity_is_alive(struct psn_arena *arena, uint32_t identity) {
     return psn_process_is_alive(pid, load_relaxed(&p->started));
 }
 
-bool psn_identity_has_died(struct psn_arena *arena, uint32_t identity, uint32_t *pid) {
+bool psn_identity_has_died(struct psn_arena *arena, uint32_t identity, struct psn_death *death) {
     struct psn_process *p = psn_process_at(arena, psn_identity_slot(identity));
-    *pid = load_relaxed(&p->pid);
+    uint32_t pid = load_relaxed(&p->pid);
+    uint64_t started = load_relaxed(&p->started);
     if (load_relaxed(&p->identity) != identity || load_acquire(&p->state) != PSN_SLOT_RUNNING)
         return false; /* whoever swept the slot has marked what it held */
-    return !psn_process_is_alive(*pid, load_relaxed(&p->started)) && load_relaxed(&p->identity) == identity &&
-           load_acquire(&p->state) == PSN_SLOT_RUNNING;
+    if (psn_process_is_alive(pid, started) || load_relaxed(&p->identity) != identity ||
+        load_acquire(&p->state) != PSN_SLOT_RUNNING)
+        return false;
+    *death = (struct psn_death){pid, psn_process_exitcode(pid, started)};
+    return true;
 }
 
 uint32_t psn_process_sweep_dead(struct psn_arena *arena) {
@@ -86,7 +90,7 @@ uint32_t psn_process_sweep_dead(struct psn_arena *arena) {
         bool has_parent = psn_identity_is_alive(arena, load_relaxed(&p->parent));
         if (state == PSN_SLOT_SWEPT && has_parent)
             continue;
-        psn_process_sweep_to(arena, identity, load_acquire(&p->state) != PSN_SLOT_ENDED,
+        psn_process_sweep_to(arena, identity, load_acquire(&p->state) != PSN_SLOT_ENDED, PSN_EXIT_UNKNOWN,
                              has_parent ? PSN_SLOT_SWEPT : PSN_SLOT_FREE);
         swept++;
     }

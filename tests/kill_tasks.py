@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from typing import Any
@@ -45,6 +46,7 @@ class Notes:
         self.array[self.row + PROGRESS] += 1
 
     def told(self, error: OwnerDied) -> None:
+        self.must(error.exitcode in (-signal.SIGKILL, None), 7)
         count = self.array[self.row + TOLD]
         self.array[self.row + PIDS + count] = error.pid
         self.array[self.row + TOLD] = count + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import time
@@ -83,3 +84,24 @@ def take_again_and_again(lock: Any, stop: Any, out: Any) -> None:
         except OwnerDied:
             told += 1
     out.put(told)
+
+
+def take_and_end(thing: Any, end: int) -> None:
+    """Acquire, and end by a signal, or with a code but out of order."""
+    faulthandler.disable()  # the dump of a wanted end would only be in the way
+    thing.acquire()
+    if isinstance(end, signal.Signals):
+        os.kill(os.getpid(), end)
+    os._exit(end)
+
+
+def say_how_the_holder_ended(thing: Any, out: Any) -> None:
+    """Acquire again and again until told of a death."""
+    out.put("here")
+    while True:
+        try:
+            thing.acquire()
+            thing.release()
+        except OwnerDied as error:
+            out.put((error.pid, error.exitcode))
+            return

@@ -140,14 +140,20 @@ class TaskCancelled(_TaskError):
 
 
 class OwnerDied(ProcessionError, RuntimeError):
-    """The process that held the lock was killed.  The lock is free again; what it guarded may be half changed."""
+    """The process that held the lock was killed.  The lock is free again; what it guarded may be half changed.
 
-    def __init__(self, message: str, *, pid: int = 0) -> None:
+    Attributes:
+        pid: of that process.
+        exitcode: negative for a signal; None if it had been collected by somebody who did not tell.
+    """
+
+    def __init__(self, message: str, *, pid: int = 0, exitcode: int | None = None) -> None:
         super().__init__(message)
         self.pid = pid
+        self.exitcode = exitcode
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args[0], {"pid": self.pid})
+        return _rebuild, (type(self), self.args[0], {"pid": self.pid, "exitcode": self.exitcode})
 
 
 class InitializerFailed(ProcessionError, RuntimeError):

@@ -516,9 +516,10 @@ static void what_only_a_killed_process_had_is_freed_by_its_sweep(void) {
         reap(child.pid);
         EQUAL(blocks_held(&arena), 101);
         EQUAL(load_relaxed(&psn_block_find(&arena, target)->pins), 50);
-        uint32_t pid;
-        CHECK(psn_identity_has_died(&arena, child.identity, &pid));
-        EQUAL(pid, child.pid);
+        struct psn_death death;
+        CHECK(psn_identity_has_died(&arena, child.identity, &death));
+        EQUAL(death.pid, child.pid);
+        EQUAL(death.exitcode, PSN_EXIT_UNKNOWN); /* we have collected it */
         if (round % 2)
             psn_process_sweep(&arena, child.identity, true);
         else
@@ -527,7 +528,7 @@ static void what_only_a_killed_process_had_is_freed_by_its_sweep(void) {
         EQUAL(blocks_held(&arena), 1);
         EQUAL(load_relaxed(&psn_block_find(&arena, target)->pins), 0);
         CHECK(!psn_identity_is_alive(&arena, child.identity));
-        CHECK(!psn_identity_has_died(&arena, child.identity, &pid));
+        CHECK(!psn_identity_has_died(&arena, child.identity, &death));
         WHOLE(&arena);
     }
 }
@@ -543,7 +544,8 @@ static void child_ends(struct psn_arena *arena, void *argument) { (void)arena, (
 static void who_is_alive_is_known_at_every_stage(void) {
     struct psn_arena arena;
     make_arena(&arena, 64);
-    uint32_t pid, reserved;
+    struct psn_death death;
+    uint32_t reserved;
     CHECK(psn_identity_is_alive(&arena, arena.identity));
     CHECK(!psn_identity_is_alive(&arena, 0));
     OK(psn_process_reserve(&arena, &reserved));
@@ -551,18 +553,19 @@ static void who_is_alive_is_known_at_every_stage(void) {
     struct child child = start_child(&arena, child_waits, NULL);
     CHECK(psn_identity_is_alive(&arena, child.identity));
     UNTIL(load_acquire(&psn_process_at(&arena, psn_identity_slot(child.identity))->state) == PSN_SLOT_RUNNING);
-    CHECK(!psn_identity_has_died(&arena, child.identity, &pid));
+    CHECK(!psn_identity_has_died(&arena, child.identity, &death));
     EQUAL(psn_process_sweep_dead(&arena), 0);
     kill(child.pid, SIGKILL);
-    UNTIL(psn_identity_has_died(&arena, child.identity, &pid)); /* as a zombie too */
+    UNTIL(psn_identity_has_died(&arena, child.identity, &death)); /* as a zombie too */
+    EQUAL(death.exitcode, -SIGKILL);
     CHECK(!psn_identity_is_alive(&arena, child.identity));
     reap(child.pid);
-    CHECK(psn_identity_has_died(&arena, child.identity, &pid));
+    CHECK(psn_identity_has_died(&arena, child.identity, &death));
     EQUAL(psn_process_sweep_dead(&arena), 1);
     child = start_child(&arena, child_ends, NULL);
     reap(child.pid);
     CHECK(!psn_identity_is_alive(&arena, child.identity));
-    CHECK(!psn_identity_has_died(&arena, child.identity, &pid)); /* in order */
+    CHECK(!psn_identity_has_died(&arena, child.identity, &death)); /* in order */
     EQUAL(psn_process_sweep_dead(&arena), 1);
     psn_process_sweep(&arena, reserved, true);
     WHOLE(&arena);

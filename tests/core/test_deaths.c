@@ -411,21 +411,21 @@ static void have_recursive_lock(void) {
 }
 static void take_and_release(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
-    OK(psn_lock_acquire(view, lock_view(), PSN_FOREVER, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(view, lock_view(), PSN_FOREVER, &death));
     if (lock_view()->recursive) {
-        OK(psn_lock_acquire(view, lock_view(), 0, &pid));
+        OK(psn_lock_acquire(view, lock_view(), 0, &death));
         OK(psn_lock_release(view, lock_view()));
     }
     OK(psn_lock_release(view, lock_view()));
 }
 static void verify_lock(const struct outcome *outcome) {
-    uint32_t pid = 0;
-    psn_status status = psn_lock_acquire(&arena, lock_view(), AFTER(2000), &pid);
+    struct psn_death death = {0};
+    psn_status status = psn_lock_acquire(&arena, lock_view(), AFTER(2000), &death);
     if (status == PSN_OWNER_DIED) {
-        EQUAL(pid, outcome->child.pid);
+        EQUAL(death.pid, outcome->child.pid);
         CHECK(!outcome->is_complete);
-        status = psn_lock_acquire(&arena, lock_view(), 0, &pid);
+        status = psn_lock_acquire(&arena, lock_view(), 0, &death);
     }
     OK(status);
     CHECK(psn_lock_is_mine(&arena, lock_view()));
@@ -441,8 +441,8 @@ static void death_in_taking_and_releasing_a_lock(void) {
 
 static void take_lock_and_die(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
-    OK(psn_lock_acquire(view, lock_view(), 0, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(view, lock_view(), 0, &death));
     kill_self();
 }
 static void have_lock_of_the_dead(void) {
@@ -452,22 +452,22 @@ static void have_lock_of_the_dead(void) {
 }
 static void free_the_lock_of_the_dead(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
-    STATUS(psn_lock_acquire(view, lock_view(), PSN_FOREVER, &pid), PSN_OWNER_DIED);
-    OK(psn_lock_acquire(view, lock_view(), PSN_FOREVER, &pid));
+    struct psn_death death;
+    STATUS(psn_lock_acquire(view, lock_view(), PSN_FOREVER, &death), PSN_OWNER_DIED);
+    OK(psn_lock_acquire(view, lock_view(), PSN_FOREVER, &death));
     OK(psn_lock_release(view, lock_view()));
 }
 static void verify_lock_of_the_dead(const struct outcome *outcome) {
-    uint32_t pid = 0;
+    struct psn_death death = {0};
     psn_status status;
-    for (int deaths = 0; (status = psn_lock_acquire(&arena, lock_view(), AFTER(2000), &pid)) == PSN_OWNER_DIED; deaths++) {
+    for (int deaths = 0; (status = psn_lock_acquire(&arena, lock_view(), AFTER(2000), &death)) == PSN_OWNER_DIED; deaths++) {
         CHECK(deaths < 2);
-        CHECK(pid == (uint32_t)victim.pid || pid == (uint32_t)outcome->child.pid);
+        CHECK(death.pid == (uint32_t)victim.pid || death.pid == (uint32_t)outcome->child.pid);
     }
     OK(status);
     OK(psn_lock_release(&arena, lock_view()));
     psn_process_sweep(&arena, victim.identity, true);
-    OK(psn_lock_acquire(&arena, lock_view(), 0, &pid));
+    OK(psn_lock_acquire(&arena, lock_view(), 0, &death));
     OK(psn_lock_release(&arena, lock_view()));
     psn_block_drop(&arena, lock);
 }
@@ -481,24 +481,24 @@ static void have_semaphore(void) {
 }
 static void take_and_release_permits(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
-    OK(psn_semaphore_acquire(view, semaphore_view(), PSN_FOREVER, &pid));
-    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &pid));
+    struct psn_death death;
+    OK(psn_semaphore_acquire(view, semaphore_view(), PSN_FOREVER, &death));
+    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &death));
     OK(psn_semaphore_release(view, semaphore_view()));
     OK(psn_semaphore_release(view, semaphore_view()));
 }
 static void verify_semaphore(const struct outcome *outcome) {
-    uint32_t pid = 0;
+    struct psn_death death = {0};
     int told = 0;
     for (int i = 0; i < 2; i++) {
         psn_status status;
-        while ((status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &pid)) == PSN_OWNER_DIED)
-            CHECK(++told <= 2 && pid == (uint32_t)outcome->child.pid);
+        while ((status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &death)) == PSN_OWNER_DIED)
+            CHECK(++told <= 2 && death.pid == (uint32_t)outcome->child.pid);
         OK(status);
     }
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_TIMED_OUT);
     psn_process_sweep(&arena, outcome->child.identity, true);
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_TIMED_OUT);
     OK(psn_semaphore_release(&arena, semaphore_view()));
     OK(psn_semaphore_release(&arena, semaphore_view()));
     STATUS(psn_semaphore_release(&arena, semaphore_view()), PSN_NOT_HELD);
@@ -517,8 +517,9 @@ static void have_signal(void) {
     OK(psn_semaphore_init(semaphore_view(), 0, UINT32_MAX));
 }
 static void verify_signal(const struct outcome *outcome) {
-    uint32_t pid, got = 0;
-    while (psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid) == PSN_OK)
+    struct psn_death death;
+    uint32_t got = 0;
+    while (psn_semaphore_acquire(&arena, semaphore_view(), 0, &death) == PSN_OK)
         got++;
     CHECK(got == outcome->is_complete || (got == 1 && !outcome->is_complete));
     EQUAL(load_relaxed(&semaphore_view()->value), 0);
@@ -529,7 +530,7 @@ static void death_in_giving_a_signal(void) { play(&(struct scene){have_signal, g
 /* Sixteen processes that do not run have a permit each, so that all others find their place in the table. */
 static struct psn_arena crowd[PSN_COUNTS_HERE];
 static void have_crowded_semaphore(void) {
-    uint32_t pid;
+    struct psn_death death;
     OK(psn_block_allocate(&arena, PSN_SEMAPHORE, sizeof(struct psn_semaphore), &semaphore));
     OK(psn_semaphore_init(semaphore_view(), PSN_COUNTS_HERE + 2, PSN_COUNTS_HERE + 2));
     for (int i = 0; i < PSN_COUNTS_HERE; i++) {
@@ -537,20 +538,20 @@ static void have_crowded_semaphore(void) {
             crowd[i] = arena;
             OK(psn_process_reserve(&arena, &crowd[i].identity));
         }
-        OK(psn_semaphore_acquire(&crowd[i], semaphore_view(), 0, &pid));
+        OK(psn_semaphore_acquire(&crowd[i], semaphore_view(), 0, &death));
     }
 }
 static void verify_crowded_semaphore(const struct outcome *outcome) {
-    uint32_t pid = 0;
+    struct psn_death death = {0};
     int told = 0, taken = 0;
     for (psn_status status; taken < 2; taken += status == PSN_OK)
-        if ((status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &pid)) == PSN_OWNER_DIED)
-            CHECK(++told == 1 && pid == (uint32_t)outcome->child.pid);
+        if ((status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &death)) == PSN_OWNER_DIED)
+            CHECK(++told == 1 && death.pid == (uint32_t)outcome->child.pid);
         else
             OK(status);
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_TIMED_OUT);
     psn_process_sweep(&arena, outcome->child.identity, true);
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_TIMED_OUT);
     EQUAL(semaphore_view()->taken.others, 0);
     psn_block_drop(&arena, semaphore);
 }
@@ -562,26 +563,26 @@ static void death_in_taking_a_permit_that_needs_a_table(void) {
 static void have_permit_of_an_earlier_process(void) {
     have_crowded_semaphore();
     struct psn_arena earlier = arena;
-    uint32_t pid;
+    struct psn_death death;
     OK(psn_process_reserve(&arena, &earlier.identity));
-    OK(psn_semaphore_acquire(&earlier, semaphore_view(), 0, &pid));
+    OK(psn_semaphore_acquire(&earlier, semaphore_view(), 0, &death));
     psn_process_sweep(&arena, earlier.identity, false);
 }
 static void take_and_release_one(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
-    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &pid));
+    struct psn_death death;
+    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &death));
     OK(psn_semaphore_release(view, semaphore_view()));
 }
 static void verify_both_permits(const struct outcome *outcome) {
-    uint32_t pid = 0;
-    psn_status status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &pid);
+    struct psn_death death = {0};
+    psn_status status = psn_semaphore_acquire(&arena, semaphore_view(), AFTER(2000), &death);
     if (status == PSN_OWNER_DIED) {
-        EQUAL(pid, outcome->child.pid);
-        status = psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid);
+        EQUAL(death.pid, outcome->child.pid);
+        status = psn_semaphore_acquire(&arena, semaphore_view(), 0, &death);
     }
     OK(status);
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_TIMED_OUT);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_TIMED_OUT);
     for (int i = 0; i < 2; i++)
         OK(psn_semaphore_release(&arena, semaphore_view()));
     for (int i = 0; i < PSN_COUNTS_HERE; i++)
@@ -595,8 +596,8 @@ static void death_in_leaving_a_permit_to_others(void) {
 
 static void take_permit_and_die(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
-    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &pid));
+    struct psn_death death;
+    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &death));
     kill_self();
 }
 static void have_permit_of_the_dead(void) {
@@ -612,10 +613,10 @@ static void verify_told_once(const struct outcome *outcome) {
     (void)outcome;
     psn_process_sweep(&arena, victim.identity, true);
     struct outcome of_victim = {.child = victim};
-    uint32_t pid;
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_OWNER_DIED);
-    EQUAL(pid, victim.pid);
-    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &pid), PSN_OK);
+    struct psn_death death;
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_OWNER_DIED);
+    EQUAL(death.pid, victim.pid);
+    STATUS(psn_semaphore_acquire(&arena, semaphore_view(), 0, &death), PSN_OK);
     OK(psn_semaphore_release(&arena, semaphore_view()));
     verify_crowded_semaphore(&of_victim);
 }
@@ -951,13 +952,13 @@ static void death_in_repairing_an_uncommitted_put(void) {
 
 static void hold_much_and_die(struct psn_arena *view, void *argument) {
     (void)argument;
-    uint32_t pid;
+    struct psn_death death;
     struct psn_handle handle;
     OK(psn_block_allocate(view, PSN_DATA, 100, &handle));
     OK(psn_block_allocate(view, PSN_DATA, 40000, &handle));
     numbered_message(view, 3);
-    OK(psn_lock_acquire(view, lock_view(), 0, &pid));
-    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &pid));
+    OK(psn_lock_acquire(view, lock_view(), 0, &death));
+    OK(psn_semaphore_acquire(view, semaphore_view(), 0, &death));
     OK(psn_channel_create(view, 0, &handle));
     struct psn_handle kept = channel;
     channel = handle;
@@ -983,10 +984,10 @@ static void sweep_victim(struct psn_arena *view, void *argument) {
 }
 static void verify_swept(const struct outcome *outcome) {
     psn_process_sweep(&arena, victim.identity, true);
-    uint32_t pid;
-    STATUS(psn_lock_acquire(&arena, lock_view(), 0, &pid), PSN_OWNER_DIED);
-    EQUAL(pid, victim.pid);
-    OK(psn_lock_acquire(&arena, lock_view(), 0, &pid));
+    struct psn_death death;
+    STATUS(psn_lock_acquire(&arena, lock_view(), 0, &death), PSN_OWNER_DIED);
+    EQUAL(death.pid, victim.pid);
+    OK(psn_lock_acquire(&arena, lock_view(), 0, &death));
     psn_block_drop(&arena, lock);
     struct outcome of_victim = {.steps = outcome->steps, .child = victim};
     verify_semaphore(&of_victim);

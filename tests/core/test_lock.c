@@ -42,12 +42,12 @@ static void a_free_lock_is_taken_and_released(void) {
     struct psn_arena arena;
     struct shared *shared = make_lock(&arena, false);
     struct psn_lock *lock = lock_at(&arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (int i = 0; i < 3; i++) {
         CHECK(!psn_lock_is_mine(&arena, lock));
-        OK(psn_lock_acquire(&arena, lock, PSN_FOREVER, &pid));
+        OK(psn_lock_acquire(&arena, lock, PSN_FOREVER, &death));
         CHECK(psn_lock_is_mine(&arena, lock));
-        STATUS(psn_lock_acquire(&arena, lock, 0, &pid), PSN_TIMED_OUT);
+        STATUS(psn_lock_acquire(&arena, lock, 0, &death), PSN_TIMED_OUT);
         OK(psn_lock_release(&arena, lock));
         STATUS(psn_lock_release(&arena, lock), PSN_NOT_HELD);
     }
@@ -58,12 +58,12 @@ static void waiting_for_a_lock_ends_at_the_deadline(void) {
     struct psn_arena arena;
     struct shared *shared = make_lock(&arena, false);
     struct psn_lock *lock = lock_at(&arena, shared->handle);
-    uint32_t pid;
-    OK(psn_lock_acquire(&arena, lock, PSN_FOREVER, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(&arena, lock, PSN_FOREVER, &death));
     static const uint64_t times_ms[] = {1, 15, 60, 200};
     for (int i = 0; i < 4; i++) {
         uint64_t start_ns = psn_clock_ns();
-        STATUS(psn_lock_acquire(&arena, lock, AFTER(times_ms[i]), &pid), PSN_TIMED_OUT);
+        STATUS(psn_lock_acquire(&arena, lock, AFTER(times_ms[i]), &death), PSN_TIMED_OUT);
         uint64_t took_ns = psn_clock_ns() - start_ns;
         CHECK(took_ns >= times_ms[i] * MS && took_ns < (times_ms[i] + 300) * MS);
     }
@@ -74,27 +74,27 @@ static void a_recursive_lock_counts_and_is_the_threads_own(void) {
     struct shared *shared = make_lock(&arena, true);
     struct psn_lock *lock = lock_at(&arena, shared->handle);
     struct psn_arena other = another_view(&arena);
-    uint32_t pid;
+    struct psn_death death;
     STATUS(psn_lock_release(&arena, lock), PSN_NOT_OWNER);
     for (int i = 0; i < 5; i++)
-        OK(psn_lock_acquire(&arena, lock, i % 2 ? PSN_FOREVER : 0, &pid));
+        OK(psn_lock_acquire(&arena, lock, i % 2 ? PSN_FOREVER : 0, &death));
     EQUAL(lock->depth, 5);
     STATUS(psn_lock_release(&other, lock), PSN_NOT_OWNER);
     for (int i = 0; i < 5; i++) {
-        STATUS(psn_lock_acquire(&other, lock, 0, &pid), PSN_TIMED_OUT);
+        STATUS(psn_lock_acquire(&other, lock, 0, &death), PSN_TIMED_OUT);
         OK(psn_lock_release(&arena, lock));
     }
     STATUS(psn_lock_release(&arena, lock), PSN_NOT_OWNER);
-    OK(psn_lock_acquire(&other, lock, 0, &pid));
+    OK(psn_lock_acquire(&other, lock, 0, &death));
 }
 
 static void *try_from_another_thread(void *argument) {
     struct psn_arena *arena = ((void **)argument)[0];
     struct psn_lock *lock = ((void **)argument)[1];
-    uint32_t pid;
+    struct psn_death death;
     CHECK(!psn_lock_is_mine(arena, lock));
-    STATUS(psn_lock_acquire(arena, lock, 0, &pid), PSN_TIMED_OUT);
-    STATUS(psn_lock_acquire(arena, lock, AFTER(30), &pid), PSN_TIMED_OUT);
+    STATUS(psn_lock_acquire(arena, lock, 0, &death), PSN_TIMED_OUT);
+    STATUS(psn_lock_acquire(arena, lock, AFTER(30), &death), PSN_TIMED_OUT);
     STATUS(psn_lock_release(arena, lock), PSN_NOT_OWNER);
     return NULL;
 }
@@ -103,8 +103,8 @@ static void threads_of_one_process_exclude_each_other_from_a_recursive_lock(void
     struct psn_arena arena;
     struct shared *shared = make_lock(&arena, true);
     struct psn_lock *lock = lock_at(&arena, shared->handle);
-    uint32_t pid;
-    OK(psn_lock_acquire(&arena, lock, 0, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(&arena, lock, 0, &death));
     pthread_t thread;
     void *both[] = {&arena, lock};
     EQUAL(pthread_create(&thread, NULL, try_from_another_thread, both), 0);
@@ -120,10 +120,10 @@ static void release_it(struct psn_arena *arena, void *argument) {
 static void a_lock_may_be_released_by_another_process(void) {
     struct psn_arena arena;
     struct shared *shared = make_lock(&arena, false);
-    uint32_t pid;
-    OK(psn_lock_acquire(&arena, lock_at(&arena, shared->handle), 0, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(&arena, lock_at(&arena, shared->handle), 0, &death));
     struct child child = start_child(&arena, release_it, shared);
-    OK(psn_lock_acquire(&arena, lock_at(&arena, shared->handle), AFTER(5000), &pid));
+    OK(psn_lock_acquire(&arena, lock_at(&arena, shared->handle), AFTER(5000), &death));
     finish_child(&arena, child);
 }
 
@@ -132,9 +132,9 @@ static void count_under_lock(struct psn_arena *arena, void *argument) {
     struct psn_lock *lock = lock_at(arena, shared->handle);
     uint64_t *counter = psn_at(arena, shared->counter.offset);
     uint64_t random = (uint64_t)arena->identity * 104729 + 1;
-    uint32_t pid;
+    struct psn_death death;
     for (uint64_t i = 0; i < shared->rounds; i++) {
-        psn_status status = psn_lock_acquire(arena, lock, next_random(&random) % 4 ? PSN_FOREVER : AFTER(10000), &pid);
+        psn_status status = psn_lock_acquire(arena, lock, next_random(&random) % 4 ? PSN_FOREVER : AFTER(10000), &death);
         OK(status);
         ++*counter;
         if (next_random(&random) % 500 == 0)
@@ -159,8 +159,8 @@ static void processes_count_exactly_under_a_recursive_lock(void) { check_countin
 
 static void take_and_stay(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
-    uint32_t pid;
-    OK(psn_lock_acquire(arena, lock_at(arena, shared->handle), PSN_FOREVER, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(arena, lock_at(arena, shared->handle), PSN_FOREVER, &death));
     store_seq_cst(&shared->stage, 1);
     for (;;)
         pause();
@@ -168,8 +168,8 @@ static void take_and_stay(struct psn_arena *arena, void *argument) {
 
 static void take_and_end(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
-    uint32_t pid;
-    OK(psn_lock_acquire(arena, lock_at(arena, shared->handle), PSN_FOREVER, &pid));
+    struct psn_death death;
+    OK(psn_lock_acquire(arena, lock_at(arena, shared->handle), PSN_FOREVER, &death));
 }
 
 static struct child start_holder(struct psn_arena *arena, struct shared *shared) {
@@ -187,28 +187,72 @@ static void the_next_to_acquire_learns_once_that_the_holder_was_killed(void) {
             struct psn_lock *lock = lock_at(&arena, shared->handle);
             struct child child = start_holder(&arena, shared);
             kill_child(&arena, child, swept);
-            uint32_t pid = 0;
+            struct psn_death death = {0};
             uint64_t start_ns = psn_clock_ns();
-            STATUS(psn_lock_acquire(&arena, lock, swept ? 0 : PSN_FOREVER, &pid), PSN_OWNER_DIED);
+            STATUS(psn_lock_acquire(&arena, lock, swept ? 0 : PSN_FOREVER, &death), PSN_OWNER_DIED);
             CHECK(psn_clock_ns() - start_ns < 1000 * MS);
-            EQUAL(pid, child.pid);
+            EQUAL(death.pid, child.pid);
             EQUAL(load_relaxed(&lock->owner), 0);
-            OK(psn_lock_acquire(&arena, lock, 0, &pid));
+            OK(psn_lock_acquire(&arena, lock, 0, &death));
             OK(psn_lock_release(&arena, lock));
             if (!swept)
                 psn_process_sweep(&arena, child.identity, true);
-            OK(psn_lock_acquire(&arena, lock, 0, &pid));
+            OK(psn_lock_acquire(&arena, lock, 0, &death));
             EQUAL(load_relaxed(&lock->owner), arena.identity);
         }
 }
 
+static void take_one_and_stay(struct psn_arena *arena, void *argument) {
+    struct shared *shared = argument;
+    struct psn_death death;
+    OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), PSN_FOREVER, &death));
+    add_seq_cst(&shared->stage, 1);
+    for (;;)
+        pause();
+}
+
+static void who_is_told_of_a_death_is_told_how_it_came(void) {
+    enum { ZOMBIE, COLLECTED, GONE };
+    for (int kind = 0; kind < 2; kind++)
+        for (int how = ZOMBIE; how <= GONE; how++) {
+            struct psn_arena arena;
+            struct psn_death death = {0};
+            struct shared *shared = kind ? make_semaphore(&arena, 1, 1) : make_lock(&arena, false);
+            struct child child = start_child(&arena, kind ? take_one_and_stay : take_and_stay, shared);
+            UNTIL(load_seq_cst(&shared->stage) == 1);
+            kill(child.pid, SIGKILL);
+            if (how != ZOMBIE)
+                reap(child.pid);
+            if (how == COLLECTED)
+                psn_process_sweep_to(&arena, child.identity, true, -SIGKILL, PSN_SLOT_FREE);
+            STATUS(kind ? psn_semaphore_acquire(&arena, semaphore_at(&arena, shared->handle), AFTER(3000), &death)
+                        : psn_lock_acquire(&arena, lock_at(&arena, shared->handle), AFTER(3000), &death),
+                   PSN_OWNER_DIED);
+            EQUAL(death.pid, child.pid);
+            EQUAL(death.exitcode, how == GONE ? PSN_EXIT_UNKNOWN : -SIGKILL);
+        }
+}
+
+/* Others may have swept it, who knew; who collects it does not know any more. */
+static void a_lock_whose_holder_ended_in_order_stays_held_though_it_is_swept_twice(void) {
+    struct psn_arena arena;
+    struct shared *shared = make_lock(&arena, false);
+    struct psn_death death;
+    struct child child = start_child(&arena, take_and_end, shared);
+    EQUAL(reap(child.pid), 0);
+    EQUAL(psn_process_sweep_dead(&arena), 1);
+    psn_process_sweep(&arena, child.identity, true);
+    STATUS(psn_lock_acquire(&arena, lock_at(&arena, shared->handle), 0, &death), PSN_TIMED_OUT);
+    OK(psn_lock_release(&arena, lock_at(&arena, shared->handle)));
+}
+
 static void wait_and_report(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
-    uint32_t pid;
-    psn_status status = psn_lock_acquire(arena, lock_at(arena, shared->handle), AFTER(8000), &pid);
+    struct psn_death death;
+    psn_status status = psn_lock_acquire(arena, lock_at(arena, shared->handle), AFTER(8000), &death);
     if (status == PSN_OWNER_DIED) {
         add_seq_cst(&shared->inside, 1);
-        status = psn_lock_acquire(arena, lock_at(arena, shared->handle), AFTER(8000), &pid);
+        status = psn_lock_acquire(arena, lock_at(arena, shared->handle), AFTER(8000), &death);
     }
     OK(status);
     ++*(uint64_t *)psn_at(arena, shared->counter.offset);
@@ -251,15 +295,15 @@ static void a_lock_whose_holder_ended_in_order_stays_held(void) {
     struct psn_arena arena;
     struct shared *shared = make_lock(&arena, false);
     struct psn_lock *lock = lock_at(&arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (int swept = 0; swept < 2; swept++) {
         struct child child = start_child(&arena, take_and_end, shared);
         EQUAL(reap(child.pid), 0);
         if (swept)
             EQUAL(psn_process_sweep_dead(&arena), 1);
-        STATUS(psn_lock_acquire(&arena, lock, AFTER(100), &pid), PSN_TIMED_OUT);
+        STATUS(psn_lock_acquire(&arena, lock, AFTER(100), &death), PSN_TIMED_OUT);
         OK(psn_lock_release(&arena, lock));
-        OK(psn_lock_acquire(&arena, lock, 0, &pid));
+        OK(psn_lock_acquire(&arena, lock, 0, &death));
         OK(psn_lock_release(&arena, lock));
         psn_process_sweep(&arena, child.identity, false);
     }
@@ -269,9 +313,9 @@ static void a_lock_whose_holder_ended_in_order_stays_held(void) {
 static void work_under_lock(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
     struct psn_lock *lock = lock_at(arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (;;) {
-        psn_status status = psn_lock_acquire(arena, lock, AFTER(6000), &pid);
+        psn_status status = psn_lock_acquire(arena, lock, AFTER(6000), &death);
         if (status == PSN_OWNER_DIED)
             continue;
         OK(status);
@@ -319,12 +363,12 @@ static void a_semaphore_counts_down_and_up_to_its_limit(void) {
     struct psn_arena arena;
     struct shared *shared = make_semaphore(&arena, 3, 3);
     struct psn_semaphore *semaphore = semaphore_at(&arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (int i = 0; i < 3; i++)
-        OK(psn_semaphore_acquire(&arena, semaphore, PSN_FOREVER, &pid));
-    STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        OK(psn_semaphore_acquire(&arena, semaphore, PSN_FOREVER, &death));
+    STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &death), PSN_TIMED_OUT);
     uint64_t start_ns = psn_clock_ns();
-    STATUS(psn_semaphore_acquire(&arena, semaphore, AFTER(70), &pid), PSN_TIMED_OUT);
+    STATUS(psn_semaphore_acquire(&arena, semaphore, AFTER(70), &death), PSN_TIMED_OUT);
     CHECK(psn_clock_ns() - start_ns >= 70 * MS && psn_clock_ns() - start_ns < 400 * MS);
     for (int i = 0; i < 3; i++)
         OK(psn_semaphore_release(&arena, semaphore));
@@ -336,9 +380,9 @@ static void a_free_semaphore_leaves_no_waiter_to_be_woken(void) {
     struct psn_arena arena;
     struct shared *shared = make_semaphore(&arena, 1, 1);
     struct psn_semaphore *semaphore = semaphore_at(&arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (int i = 0; i < 10; i++) {
-        OK(psn_semaphore_acquire(&arena, semaphore, PSN_FOREVER, &pid));
+        OK(psn_semaphore_acquire(&arena, semaphore, PSN_FOREVER, &death));
         OK(psn_semaphore_release(&arena, semaphore));
     }
     EQUAL(load_relaxed(&semaphore->released.waiters), 0);
@@ -348,9 +392,9 @@ static void a_free_semaphore_leaves_no_waiter_to_be_woken(void) {
 static void pass_through_semaphore(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
     struct psn_semaphore *semaphore = semaphore_at(arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (uint64_t i = 0; i < shared->rounds; i++) {
-        OK(psn_semaphore_acquire(arena, semaphore, AFTER(10000), &pid));
+        OK(psn_semaphore_acquire(arena, semaphore, AFTER(10000), &death));
         CHECK(add_seq_cst(&shared->inside, 1) < 2);
         if (i % 300 == 0)
             usleep(100);
@@ -376,10 +420,10 @@ static void threads_count_exactly_in_the_table(void) {
     struct psn_arena arena;
     struct shared *shared = make_semaphore(&arena, PSN_COUNTS_HERE + 2, UINT32_MAX);
     struct psn_semaphore *semaphore = semaphore_at(&arena, shared->handle);
-    uint32_t pid;
+    struct psn_death death;
     for (int i = 0; i < PSN_COUNTS_HERE; i++) {
         struct psn_arena idle = another_view(&arena);
-        OK(psn_semaphore_acquire(&idle, semaphore, 0, &pid));
+        OK(psn_semaphore_acquire(&idle, semaphore, 0, &death));
     }
     shared->rounds = 2000;
     in_threads(&arena, 6, pass_through_semaphore, shared);
@@ -391,9 +435,9 @@ static void threads_count_exactly_in_the_table(void) {
 
 static void take_two_and_stay(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
-    uint32_t pid;
+    struct psn_death death;
     for (int i = 0; i < 2; i++)
-        OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), PSN_FOREVER, &pid));
+        OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), PSN_FOREVER, &death));
     store_seq_cst(&shared->stage, 1);
     for (;;)
         pause();
@@ -407,16 +451,16 @@ static void the_permits_of_a_killed_process_come_back(void) {
         struct child child = start_child(&arena, take_two_and_stay, shared);
         UNTIL(load_seq_cst(&shared->stage) == 1);
         kill_child(&arena, child, swept);
-        uint32_t pid = 0;
+        struct psn_death death = {0};
         uint64_t start_ns = psn_clock_ns();
-        STATUS(psn_semaphore_acquire(&arena, semaphore, PSN_FOREVER, &pid), PSN_OWNER_DIED);
+        STATUS(psn_semaphore_acquire(&arena, semaphore, PSN_FOREVER, &death), PSN_OWNER_DIED);
         CHECK(psn_clock_ns() - start_ns < 1000 * MS);
-        EQUAL(pid, child.pid);
-        OK(psn_semaphore_acquire(&arena, semaphore, 0, &pid));
-        OK(psn_semaphore_acquire(&arena, semaphore, 0, &pid));
-        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        EQUAL(death.pid, child.pid);
+        OK(psn_semaphore_acquire(&arena, semaphore, 0, &death));
+        OK(psn_semaphore_acquire(&arena, semaphore, 0, &death));
+        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &death), PSN_TIMED_OUT);
         psn_process_sweep(&arena, child.identity, true);
-        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &death), PSN_TIMED_OUT);
     }
 }
 
@@ -429,15 +473,15 @@ static void a_signal_is_not_given_back(void) {
     struct child child = start_child(&arena, take_two_and_stay, shared);
     UNTIL(load_seq_cst(&shared->stage) == 1);
     kill_child(&arena, child, true);
-    uint32_t pid;
-    STATUS(psn_semaphore_acquire(&arena, semaphore, AFTER(100), &pid), PSN_TIMED_OUT);
+    struct psn_death death;
+    STATUS(psn_semaphore_acquire(&arena, semaphore, AFTER(100), &death), PSN_TIMED_OUT);
     EQUAL(load_relaxed(&semaphore->value), 0);
 }
 
 static void acquire_one_and_end(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
-    uint32_t pid;
-    OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), AFTER(5000), &pid));
+    struct psn_death death;
+    OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), AFTER(5000), &death));
 }
 
 static void more_processes_than_places_may_take_permits(void) {
@@ -455,15 +499,6 @@ static void more_processes_than_places_may_take_permits(void) {
     EQUAL(load_relaxed(&semaphore->value), 10);
 }
 
-static void take_one_and_stay(struct psn_arena *arena, void *argument) {
-    struct shared *shared = argument;
-    uint32_t pid;
-    OK(psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), PSN_FOREVER, &pid));
-    add_seq_cst(&shared->stage, 1);
-    for (;;)
-        pause();
-}
-
 static void the_permits_of_any_number_of_killed_processes_come_back(void) {
     enum { MANY = 60 };
     for (int swept = 0; swept < 2; swept++) {
@@ -479,9 +514,10 @@ static void the_permits_of_any_number_of_killed_processes_come_back(void) {
         EQUAL(blocks_held(&arena), before + 1);
         for (int i = 0; i < MANY; i++)
             kill_child(&arena, children[i], swept);
-        uint32_t pid, free = 0;
+        struct psn_death death;
+        uint32_t free = 0;
         for (uint32_t told = 0; free < MANY;) {
-            psn_status status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &pid);
+            psn_status status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &death);
             if (status == PSN_OWNER_DIED) {
                 CHECK(++told <= MANY);
                 continue;
@@ -489,7 +525,7 @@ static void the_permits_of_any_number_of_killed_processes_come_back(void) {
             OK(status);
             free++;
         }
-        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &death), PSN_TIMED_OUT);
         for (int i = 0; i < MANY; i++) {
             psn_process_sweep(&arena, children[i].identity, true);
             OK(psn_semaphore_release(&arena, semaphore));
@@ -524,9 +560,9 @@ static void what_those_took_who_ended_in_order_stays_taken(void) {
 
 static void work_under_semaphore(struct psn_arena *arena, void *argument) {
     struct shared *shared = argument;
-    uint32_t pid;
+    struct psn_death death;
     for (;;) {
-        psn_status status = psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), AFTER(6000), &pid);
+        psn_status status = psn_semaphore_acquire(arena, semaphore_at(arena, shared->handle), AFTER(6000), &death);
         if (status == PSN_OWNER_DIED)
             continue;
         OK(status);
@@ -556,8 +592,8 @@ static void killing_workers_loses_no_permit(void) {
     }
     for (int i = 0; i < 5; i++)
         kill_child(&arena, workers[i], true);
-    uint32_t pid;
-    (void)!psn_semaphore_acquire(&arena, semaphore, 0, &pid); /* the last news of a death, or a permit */
+    struct psn_death death;
+    (void)!psn_semaphore_acquire(&arena, semaphore, 0, &death); /* the last news of a death, or a permit */
     EQUAL(semaphore->permits, 3);
     EQUAL(load_relaxed(&semaphore->value) + (semaphore->taken.total), 3);
     WHOLE(&arena);
@@ -574,6 +610,8 @@ static const struct test tests[] = {
     TEST(processes_count_exactly_under_a_lock),
     TEST(processes_count_exactly_under_a_recursive_lock),
     TEST(the_next_to_acquire_learns_once_that_the_holder_was_killed),
+    TEST(who_is_told_of_a_death_is_told_how_it_came),
+    TEST(a_lock_whose_holder_ended_in_order_stays_held_though_it_is_swept_twice),
     TEST(of_many_waiters_exactly_one_learns_of_the_death),
     TEST(a_sweep_wakes_a_waiter_at_once),
     TEST(a_lock_whose_holder_ended_in_order_stays_held),

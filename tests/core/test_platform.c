@@ -267,10 +267,19 @@ static void a_process_is_alive_until_it_ends_and_not_as_a_zombie(void) {
     CHECK(!psn_process_is_alive(0, 0));
     kill(pid, SIGKILL);
     UNTIL(!psn_process_is_alive((uint32_t)pid, started));
+    UNTIL(psn_process_exitcode((uint32_t)pid, started) == -SIGKILL);
+    EQUAL(psn_process_exitcode((uint32_t)pid, started + 1), PSN_EXIT_UNKNOWN);
     reap(pid);
+    EQUAL(psn_process_exitcode((uint32_t)pid, started), PSN_EXIT_UNKNOWN);
     CHECK(!psn_process_is_alive((uint32_t)pid, started));
     EQUAL(psn_process_started((uint32_t)pid), 0);
     CHECK(psn_process_is_alive((uint32_t)getpid(), psn_process_started((uint32_t)getpid())));
+    EQUAL(psn_process_exitcode((uint32_t)getpid(), 0), PSN_EXIT_UNKNOWN);
+    pid = fork();
+    if (pid == 0)
+        _exit(3);
+    UNTIL(psn_process_exitcode((uint32_t)pid, 0) == 3);
+    reap(pid);
 }
 
 static void a_name_with_brackets_and_spaces_hides_no_start_time(void) {

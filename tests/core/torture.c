@@ -125,15 +125,16 @@ static void take(struct psn_arena *view, uint64_t *random, int which) {
 
 static void use_lock(struct psn_arena *view, uint64_t *random, int which) {
     struct psn_lock *lock = psn_at(view, (which ? record->recursive : record->lock).offset);
-    uint32_t pid, depth = which ? 1 + (uint32_t)(next_random(random) % 3) : 1;
-    psn_status status = psn_lock_acquire(view, lock, next_random(random) % 2 ? 0 : AFTER(2), &pid);
+    struct psn_death death;
+    uint32_t depth = which ? 1 + (uint32_t)(next_random(random) % 3) : 1;
+    psn_status status = psn_lock_acquire(view, lock, next_random(random) % 2 ? 0 : AFTER(2), &death);
     if (status == PSN_OWNER_DIED)
         add_seq_cst(&record->owner_died, 1);
     if (status == PSN_OWNER_DIED || status == PSN_TIMED_OUT)
         return;
     OK(status);
     for (uint32_t i = 1; i < depth; i++)
-        OK(psn_lock_acquire(view, lock, 0, &pid));
+        OK(psn_lock_acquire(view, lock, 0, &death));
     store_seq_cst(&record->inside[which], view->identity);
     for (uint64_t i = next_random(random) % 300; i > 0; i--)
         cpu_pause();
@@ -145,8 +146,8 @@ static void use_lock(struct psn_arena *view, uint64_t *random, int which) {
 static void use_semaphore(struct psn_arena *view, uint64_t *random) {
     struct psn_semaphore *semaphore =
         psn_at(view, (next_random(random) % 2 ? record->semaphore : record->crowded).offset);
-    uint32_t pid;
-    psn_status status = psn_semaphore_acquire(view, semaphore, next_random(random) % 2 ? 0 : AFTER(2), &pid);
+    struct psn_death death;
+    psn_status status = psn_semaphore_acquire(view, semaphore, next_random(random) % 2 ? 0 : AFTER(2), &death);
     if (status == PSN_OWNER_DIED || status == PSN_TIMED_OUT)
         return;
     OK(status);
@@ -269,9 +270,9 @@ static void allocate_objects(void) {
     for (int i = 0; i < CROWD; i++) {
         struct psn_arena idle = arena;
         uint64_t ticket;
-        uint32_t pid;
+        struct psn_death death;
         OK(psn_process_reserve(&arena, &idle.identity));
-        OK(psn_semaphore_acquire(&idle, psn_at(&arena, record->crowded.offset), 0, &pid));
+        OK(psn_semaphore_acquire(&idle, psn_at(&arena, record->crowded.offset), 0, &death));
         psn_condition_begin(&idle, psn_at(&arena, record->crowded_condition.offset), &ticket);
     }
 }
@@ -313,7 +314,7 @@ static uint64_t drain(struct psn_handle channel, int which) {
 }
 
 static void verify_round(uint64_t kills, uint64_t baseline) {
-    uint32_t pid;
+    struct psn_death death;
     WHOLE(&arena);
     WHOLE_CHANNEL(&arena, record->claimed.offset);
     WHOLE_CHANNEL(&arena, record->bounded.offset);
@@ -339,9 +340,9 @@ static void verify_round(uint64_t kills, uint64_t baseline) {
     CHECK(taken >= seen && taken <= seen + kills);
     for (int which = 0; which < 2; which++) {
         struct psn_lock *lock = psn_at(&arena, (which ? record->recursive : record->lock).offset);
-        psn_status status = psn_lock_acquire(&arena, lock, AFTER(3000), &pid);
+        psn_status status = psn_lock_acquire(&arena, lock, AFTER(3000), &death);
         if (status == PSN_OWNER_DIED)
-            status = psn_lock_acquire(&arena, lock, 0, &pid);
+            status = psn_lock_acquire(&arena, lock, 0, &death);
         OK(status);
         OK(psn_lock_release(&arena, lock));
     }
@@ -349,11 +350,11 @@ static void verify_round(uint64_t kills, uint64_t baseline) {
         struct psn_semaphore *semaphore = psn_at(&arena, (which ? record->crowded : record->semaphore).offset);
         for (uint32_t i = 0; i < semaphore->initial; i++) {
             psn_status status;
-            while ((status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &pid)) == PSN_OWNER_DIED)
+            while ((status = psn_semaphore_acquire(&arena, semaphore, AFTER(3000), &death)) == PSN_OWNER_DIED)
                 continue;
             OK(status);
         }
-        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &pid), PSN_TIMED_OUT);
+        STATUS(psn_semaphore_acquire(&arena, semaphore, 0, &death), PSN_TIMED_OUT);
         struct psn_condition *condition =
             psn_at(&arena, (which ? record->crowded_condition : record->condition).offset);
         EQUAL(psn_condition_waiting(&arena, condition), 0);

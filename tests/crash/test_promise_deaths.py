@@ -164,3 +164,29 @@ def test_each_death_of_a_holder_is_told_to_exactly_one_of_those_who_race_for_the
     assert sum(out.get(timeout=10) for _ in racers) == deaths
     for racer in racers:
         racer.join(10)
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "BoundedSemaphore"])
+@pytest.mark.parametrize(
+    ("end", "exitcode", "words"),
+    [
+        (signal.SIGKILL, -9, "was killed by SIGKILL"),
+        (signal.SIGSEGV, -11, "was killed by SIGSEGV"),
+        (3, 3, "with code 3"),
+    ],
+)
+def test_who_is_told_of_a_holders_death_is_told_how_it_ended(ctx, kind, end, exitcode, words):
+    thing, out = getattr(ctx, kind)(), ctx.Queue()
+    holder = start(ctx, promise_tasks.take_and_end, thing, end)
+    holder.join(20)
+    assert holder.exitcode == exitcode
+    with pytest.raises(OwnerDied, match=f"process {holder.pid} .*{words}") as caught:
+        thing.acquire(timeout=5)
+    assert (caught.value.pid, caught.value.exitcode) == (holder.pid, exitcode)
+    # One who is not its parent, while nobody has collected it.
+    waiter = start(ctx, promise_tasks.say_how_the_holder_ended, thing, out)
+    assert out.get(timeout=20) == "here"
+    holder = start(ctx, promise_tasks.take_and_end, thing, end)
+    assert out.get(timeout=20) == (holder.pid, exitcode)
+    waiter.join(20)
+    holder.join(20)

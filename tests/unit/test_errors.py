@@ -47,8 +47,8 @@ def test_an_error_survives_pickling(kind):
 def test_evidence_survives_pickling():
     died = pickle.loads(pickle.dumps(errors.WorkerDied("m", pid=5, exitcode=-9, function="f", arguments="1")))
     assert (died.pid, died.exitcode, died.task, died.signal) == (5, -9, "f(1)", "SIGKILL")
-    owner = pickle.loads(pickle.dumps(errors.OwnerDied("m", pid=5)))
-    assert owner.pid == 5
+    owner = pickle.loads(pickle.dumps(errors.OwnerDied("m", pid=5, exitcode=-9)))
+    assert (owner.pid, owner.exitcode) == (5, -9)
 
 
 def test_an_encoding_error_survives_pickling():

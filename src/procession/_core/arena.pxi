@@ -13,15 +13,11 @@ psn_condition_register_kinds()
 psn_channel_register_kinds()
 
 
-cdef object failure(psn_status status, uint32_t pid=0):
+cdef object failure(psn_status status):
     """The exception for a status; the one place where that is decided."""
     cdef str text = psn_status_text(status).decode()
     if status == PSN_GONE:
         return errors.SharedObjectGone("the shared object has been freed: no process held it any more when its handle arrived")
-    if status == PSN_OWNER_DIED:
-        return errors.OwnerDied(
-            f"process {pid} was killed while it held the lock; the lock is free again, what it guards may be half changed",
-            pid=pid)
     if status == PSN_NO_MEMORY:
         return errors.OutOfMemory(
             f"the arena of {arena.size >> 20} MiB has no room left (its size is that of the machine's memory, or of ulimit -v)")
@@ -34,6 +30,15 @@ cdef object failure(psn_status status, uint32_t pid=0):
     if status == PSN_OS_ERROR:
         return OSError(errno, "the operating system refused")
     return errors.ProcessionError(text)
+
+
+cdef object owner_died(psn_death *death):
+    """The exception for PSN_OWNER_DIED."""
+    cdef object exitcode = None if death.exitcode == PSN_EXIT_UNKNOWN else death.exitcode
+    cdef str how = "was killed" if exitcode is None else errors.describe_exit(exitcode)
+    return errors.OwnerDied(
+        f"process {death.pid} {how} while it held the lock; the lock is free again, what it guards may be half changed",
+        pid=death.pid, exitcode=exitcode)
 
 
 cdef inline bint is_entered():
@@ -137,10 +142,11 @@ def process_leave(int exitcode) -> None:
         psn_process_leave(&arena, <uint32_t>exitcode)
 
 
-def process_sweep(uint32_t identity, bint died) -> None:
-    """The process has ended; let go of what it held.  Idempotent."""
+def process_sweep(uint32_t identity, bint died, exitcode: int | None = None) -> None:
+    """The process has ended, with this exit code if it is known; let go of what it held.  Idempotent."""
+    cdef int32_t code = PSN_EXIT_UNKNOWN if exitcode is None else exitcode
     with nogil:
-        psn_process_sweep(&arena, identity, died)
+        psn_process_sweep_to(&arena, identity, died, code, PSN_SLOT_FREE)
 
 
 def process_sweep_dead() -> int:

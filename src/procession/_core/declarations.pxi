@@ -88,6 +88,13 @@ cdef extern from "arena.h" nogil:
     uint64_t PSN_INITIALIZING
     uint64_t PSN_ANY_ITEM
     bint psn_claim_begin(psn_claim *claim, uint64_t position)
+    struct psn_death:
+        uint32_t pid
+        int32_t exitcode
+    int32_t PSN_EXIT_UNKNOWN
+    enum psn_process_state:
+        PSN_SLOT_FREE
+        PSN_SLOT_ENDED
     struct psn_block:
         uint64_t size
         psn_a64 generation
@@ -112,7 +119,6 @@ cdef extern from "arena.h" nogil:
     struct psn_handle:
         uint64_t offset
         uint64_t generation
-    uint32_t PSN_SLOT_ENDED
     uint32_t PSN_PAGE
     psn_status psn_arena_create(psn_arena *arena, uint64_t size)
     psn_status psn_arena_attach(psn_arena *arena, int fd)
@@ -138,7 +144,7 @@ cdef extern from "arena.h" nogil:
     void psn_process_enter(psn_arena *arena, uint32_t identity)
     void psn_process_leave(psn_arena *arena, uint32_t exitcode)
     psn_status psn_process_inherit(psn_arena *arena, uint32_t identity)
-    void psn_process_sweep(psn_arena *arena, uint32_t identity, bint died)
+    void psn_process_sweep_to(psn_arena *arena, uint32_t identity, bint died, int32_t exitcode, psn_process_state state)
     uint32_t psn_process_sweep_dead(psn_arena *arena)
     bint psn_identity_is_alive(psn_arena *arena, uint32_t identity)
     uint32_t psn_identity_slot(uint32_t identity)
@@ -152,11 +158,11 @@ cdef extern from "lock.h" nogil:
         psn_a32 value
         uint32_t limit
     void psn_lock_init(psn_lock *lock, bint recursive)
-    psn_status psn_lock_acquire(psn_arena *arena, psn_lock *lock, uint64_t deadline_ns, uint32_t *dead_pid)
+    psn_status psn_lock_acquire(psn_arena *arena, psn_lock *lock, uint64_t deadline_ns, psn_death *death)
     psn_status psn_lock_release(psn_arena *arena, psn_lock *lock)
     bint psn_lock_is_mine(psn_arena *arena, psn_lock *lock)
     psn_status psn_semaphore_init(psn_semaphore *semaphore, uint32_t value, uint32_t limit)
-    psn_status psn_semaphore_acquire(psn_arena *arena, psn_semaphore *semaphore, uint64_t deadline_ns, uint32_t *dead_pid)
+    psn_status psn_semaphore_acquire(psn_arena *arena, psn_semaphore *semaphore, uint64_t deadline_ns, psn_death *death)
     psn_status psn_semaphore_release(psn_arena *arena, psn_semaphore *semaphore)
     void psn_lock_register_kinds()
 

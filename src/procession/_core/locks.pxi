@@ -57,17 +57,17 @@ cdef class Lock:
         self.lock = <psn_lock *>psn_at(&arena, block.handle.offset)
 
     cdef bint take(self, uint64_t deadline) except -1:
-        cdef uint32_t pid = 0
+        cdef psn_death death
         cdef psn_status status
         # Without contention this is one atomic operation: not worth giving the interpreter lock up for.
-        status = psn_lock_acquire(&arena, self.lock, 0, &pid)
+        status = psn_lock_acquire(&arena, self.lock, 0, &death)
         while status != PSN_OK:
             if status == PSN_OWNER_DIED:
-                raise failure(status, pid)
+                raise owner_died(&death)
             if not resume(deadline):
                 return False
             with nogil:
-                status = psn_lock_acquire(&arena, self.lock, slice_of(deadline), &pid)
+                status = psn_lock_acquire(&arena, self.lock, slice_of(deadline), &death)
         return True
 
     def acquire(self, block=True, timeout=None) -> bool:
@@ -125,17 +125,17 @@ cdef class Semaphore:
     def acquire(self, block=True, timeout=None) -> bool:
         """Take a permit; False if there was none within `timeout` seconds."""
         cdef uint64_t deadline = deadline_of(timeout) if block else 0
-        cdef uint32_t pid = 0
+        cdef psn_death death
         cdef psn_status status
         # A permit that is there is taken without giving the interpreter lock up.
-        status = psn_semaphore_acquire(&arena, self.semaphore, 0, &pid)
+        status = psn_semaphore_acquire(&arena, self.semaphore, 0, &death)
         while status != PSN_OK:
             if status == PSN_OWNER_DIED:
-                raise failure(status, pid)
+                raise owner_died(&death)
             if not resume(deadline):
                 return False
             with nogil:
-                status = psn_semaphore_acquire(&arena, self.semaphore, slice_of(deadline), &pid)
+                status = psn_semaphore_acquire(&arena, self.semaphore, slice_of(deadline), &death)
         return True
 
     def release(self) -> None:

@@ -51,13 +51,12 @@ class Child:
                 if code is None or (code == _os.UNKNOWN and os.getpid() != self._starter):
                     return None  # it runs, or is another process's child: that one says how it ended
                 said = _core.process_exitcode(self.identity)
-                if isinstance(code, str):  # somebody else has reaped it: what it said itself is all there is to know
-                    code = 255 if said is None else said
+                known = code if isinstance(code, int) else said  # reaped by somebody else: what it said is all there is
                 # The head first: what it claimed and did not take, others may be taking at this moment.
                 self.head = self.tasks.head if self.tasks is not None else 0
                 self.claim = _core.process_claim(self.identity)
-                _core.process_sweep(self.identity, said is None)
-                self._exitcode = code
+                _core.process_sweep(self.identity, said is None, known)
+                self._exitcode = 255 if known is None else known
             return self._exitcode
 
     def wait(self, deadline: int = FOREVER) -> int | None:
