@@ -106,6 +106,7 @@ enum psn_block_kind {
     PSN_HOLDERS,   /* further holder bits of a block */
     PSN_CONDITION, /* struct psn_condition */
     PSN_EVENT,     /* struct psn_event */
+    PSN_LEDGER,    /* struct psn_ledger */
     PSN_COUNTS,    /* struct psn_count for each process slot, part of what it counts for */
     PSN_KINDS
 };
@@ -263,6 +264,8 @@ typedef void (*psn_part)(struct psn_arena *arena, uint64_t part, uint64_t home);
 struct psn_kind {
     void (*visit_parts)(struct psn_arena *arena, uint64_t offset, psn_part part);
     void (*process_died)(struct psn_arena *arena, void *payload, uint32_t identity, const struct psn_death *death);
+    /* The same also of those that ended in order, but with an exit code other than 0. */
+    void (*process_failed)(struct psn_arena *arena, void *payload, uint32_t identity, const struct psn_death *death);
     /* Whether `part` is at home here in name only: the process that owns it has carried it off. */
     bool (*has_lost)(const void *payload, const struct psn_block *part);
     size_t counts; /* where in the payload its struct psn_counts lies; 0 if it has none */
@@ -304,6 +307,8 @@ uint32_t psn_process_sweep_dead(struct psn_arena *arena);
 bool psn_identity_is_alive(struct psn_arena *arena, uint32_t identity);
 /* True if the process was killed (or left without a word), false while it runs or if it ended in order. */
 bool psn_identity_has_died(struct psn_arena *arena, uint32_t identity, struct psn_death *death);
+/* The same, or it ended in order, but with an exit code other than 0; it has not been swept yet. */
+bool psn_identity_has_failed(struct psn_arena *arena, uint32_t identity, struct psn_death *death);
 
 static inline uint32_t psn_identity_slot(uint32_t identity) { return identity & (PSN_SLOTS - 1); }
 

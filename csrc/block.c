@@ -182,7 +182,8 @@ static psn_status allocate(struct psn_arena *arena, enum psn_block_kind kind, ui
     /* A rebuild may read these at once. */
     if (kind == PSN_MESSAGE)
         memset(psn_at(arena, offset), 0, sizeof(struct psn_message));
-    else if (kind == PSN_CHANNEL || kind == PSN_LOCK || kind == PSN_SEMAPHORE || kind == PSN_CONDITION)
+    else if (kind == PSN_CHANNEL || kind == PSN_LOCK || kind == PSN_SEMAPHORE || kind == PSN_CONDITION ||
+             kind == PSN_LEDGER)
         memset(psn_at(arena, offset), 0, size);
     if (!owned && arena->slot < 64)
         block->holders = UINT64_C(1) << arena->slot;
@@ -522,7 +523,7 @@ psn_status psn_process_inherit(struct psn_arena *arena, uint32_t identity) {
 
 struct departure {
     uint32_t identity;
-    bool died;
+    bool died, failed;
     struct psn_death death;
 };
 
@@ -530,6 +531,8 @@ static void depart(struct psn_arena *arena, uint64_t offset, struct psn_block *b
     struct departure *d = argument;
     if (d->died && psn_kinds[block->kind].process_died)
         psn_kinds[block->kind].process_died(arena, psn_at(arena, offset), d->identity, &d->death);
+    if (d->failed && psn_kinds[block->kind].process_failed)
+        psn_kinds[block->kind].process_failed(arena, psn_at(arena, offset), d->identity, &d->death);
     /* Settle only what it referred to: other messages may be changing hands at this moment. */
     bool has_referred = is_held_by(arena, block, offset, psn_identity_slot(d->identity));
     if (has_referred)
@@ -555,14 +558,17 @@ void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died,
                           enum psn_process_state state) {
     struct psn_process *process = psn_process_at(arena, psn_identity_slot(identity));
     psn_arena_lock(arena);
-    uint32_t before = load_relaxed(&process->state);
+    uint32_t before = load_acquire(&process->state);
     if (load_relaxed(&process->identity) == identity && before != PSN_SLOT_FREE) {
         uint32_t pid = load_relaxed(&process->pid);
         /* Swept before: then by one who knew whether it ended in order. */
         died &= before != PSN_SLOT_SWEPT;
         if (died && exitcode == PSN_EXIT_UNKNOWN)
             exitcode = psn_process_exitcode(pid, load_relaxed(&process->started));
-        struct departure d = {identity, died, {pid, exitcode}};
+        else if (before == PSN_SLOT_ENDED)
+            exitcode = (int32_t)load_relaxed(&process->exitcode);
+        bool failed = died || (before == PSN_SLOT_ENDED && exitcode != 0);
+        struct departure d = {identity, died, failed, {pid, exitcode}};
         psn_blocks_visit(arena, depart, &d);
         store_release(&process->state, state);
     }

@@ -76,6 +76,10 @@ static struct psn_count *find_free(struct psn_arena *arena, struct psn_counts *c
     return table ? &table[slot] : NULL;
 }
 
+bool psn_counts_has_place(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity) {
+    return find(arena, counts, identity) || find_free(arena, counts, identity);
+}
+
 bool psn_counts_add(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity) {
     struct psn_count *place = find(arena, counts, identity);
     if (!place) {
@@ -141,15 +145,16 @@ bool psn_counts_extend(struct psn_arena *arena, struct psn_counts *counts, uint6
     return true;
 }
 
-uint32_t psn_counts_find_dead(struct psn_arena *arena, struct psn_counts *counts, struct psn_death *death) {
+uint32_t psn_counts_find_dead(struct psn_arena *arena, struct psn_counts *counts, psn_measure is_dead,
+                              struct psn_death *death) {
     for (int i = 0; i < PSN_COUNTS_HERE; i++)
-        if (counts->here[i].count && psn_identity_has_died(arena, counts->here[i].identity, death))
+        if (counts->here[i].count && is_dead(arena, counts->here[i].identity, death))
             return counts->here[i].identity;
     struct psn_count *table = table_of(arena, counts);
     for (uint32_t n = 0, looks = 0; table && n < PSN_SLOTS && looks < LOOK_AT_ONCE; n++) {
         struct psn_count *place = &table[counts->looked++ % PSN_SLOTS];
         looks += place->count != 0;
-        if (place->count && psn_identity_has_died(arena, place->identity, death))
+        if (place->count && is_dead(arena, place->identity, death))
             return place->identity;
     }
     return 0;

@@ -28,6 +28,8 @@ struct psn_counts {
 };
 _Static_assert(sizeof(struct psn_counts) == 160, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
+/* Whether there is a place for it, which stays as long as nobody adds. */
+PSN_MUST_CHECK bool psn_counts_has_place(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity);
 /* One more for this process.  False if there is no place for it: then let go of the mutex, extend, and come again. */
 PSN_MUST_CHECK bool psn_counts_add(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity);
 /* Make the table, without the object's mutex; `home` is the payload offset of the object.  False if there is no memory. */
@@ -39,9 +41,11 @@ PSN_MUST_CHECK bool psn_counts_remove(struct psn_arena *arena, struct psn_counts
 uint32_t psn_counts_of(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity);
 /* It was killed: it has none any more. */
 void psn_counts_clear(struct psn_arena *arena, struct psn_counts *counts, uint32_t identity);
-/* The identity of one that has some and was killed, or 0.  Looks at some at a time, so that many who wait for many do not
-   look at all of them all the time. */
-uint32_t psn_counts_find_dead(struct psn_arena *arena, struct psn_counts *counts, struct psn_death *death);
+/* The identity of one that has some and is dead by this measure, or 0.  Looks at some at a time, so that many who wait for many
+   do not look at all of them all the time. */
+typedef bool (*psn_measure)(struct psn_arena *arena, uint32_t identity, struct psn_death *death);
+uint32_t psn_counts_find_dead(struct psn_arena *arena, struct psn_counts *counts, psn_measure is_dead,
+                              struct psn_death *death);
 void psn_counts_repair(struct psn_arena *arena, struct psn_counts *counts);
 
 #endif

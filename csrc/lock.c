@@ -147,6 +147,14 @@ static bool reclaim(struct psn_arena *arena, struct psn_semaphore *semaphore, ui
     return true;
 }
 
+static void look_for_the_dead(struct psn_arena *arena, struct psn_semaphore *semaphore) {
+    struct psn_death found;
+    uint32_t identity;
+    while (is_resource(semaphore) &&
+           (identity = psn_counts_find_dead(arena, &semaphore->taken, psn_identity_has_died, &found)))
+        reclaim(arena, semaphore, identity, &found);
+}
+
 psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *semaphore, uint64_t deadline_ns,
                                  struct psn_death *death) {
     uint32_t ticket = 0;
@@ -190,10 +198,7 @@ psn_status psn_semaphore_acquire(struct psn_arena *arena, struct psn_semaphore *
         if (status != PSN_TIMED_OUT)
             continue;
         lock_semaphore(arena, semaphore);
-        struct psn_death found;
-        uint32_t identity;
-        while (is_resource(semaphore) && (identity = psn_counts_find_dead(arena, &semaphore->taken, &found)))
-            reclaim(arena, semaphore, identity, &found);
+        look_for_the_dead(arena, semaphore);
         bool retry = semaphore->has_died || load_relaxed(&semaphore->value);
         psn_mutex_unlock(&semaphore->mutex);
         if (!retry && psn_clock_ns() >= deadline_ns)

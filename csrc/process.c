@@ -80,6 +80,16 @@ bool psn_identity_has_died(struct psn_arena *arena, uint32_t identity, struct ps
     return true;
 }
 
+bool psn_identity_has_failed(struct psn_arena *arena, uint32_t identity, struct psn_death *death) {
+    struct psn_process *p = psn_process_at(arena, psn_identity_slot(identity));
+    if (load_acquire(&p->state) != PSN_SLOT_ENDED)
+        return psn_identity_has_died(arena, identity, death);
+    *death = (struct psn_death){load_relaxed(&p->pid), (int32_t)load_relaxed(&p->exitcode)};
+    /* It has said so, and may have some way to go. */
+    return death->exitcode != 0 && !psn_process_is_alive(death->pid, load_relaxed(&p->started)) &&
+           load_relaxed(&p->identity) == identity && load_acquire(&p->state) == PSN_SLOT_ENDED;
+}
+
 uint32_t psn_process_sweep_dead(struct psn_arena *arena) {
     uint32_t swept = 0;
     for (uint32_t slot = 0; slot < PSN_SLOTS; slot++) {

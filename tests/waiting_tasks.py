@@ -100,6 +100,31 @@ def put_until_killed(queue: Any) -> None:
         number += 1
 
 
+def take_and_hang(queue: Any, takes: int, done: int, path: str) -> None:
+    """Take so many, say of so many that they are done, and wait to be killed."""
+    for _ in range(takes):
+        queue.get()
+    for _ in range(done):
+        queue.task_done()
+    tasks.arrive_and_hang(path)
+
+
+def take_and_do(queue: Any, count: int) -> None:
+    for _ in range(count):
+        queue.get()
+        queue.task_done()
+
+
+def take_and_leave(queue: Any, count: int) -> None:
+    for _ in range(count):
+        queue.get()
+
+
+def take_and_raise(queue: Any) -> None:
+    queue.get()
+    raise LookupError("on purpose")
+
+
 class DieIn:
     """An action of a barrier that says that it was reached, and waits to be killed."""
 

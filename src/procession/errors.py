@@ -10,6 +10,7 @@ Each also derives from what code written for the standard library catches.
     │   ├── PoolClosed              a pool that takes no more work              ValueError
     │   ├── InitializerFailed       a pool's initializer raised or died         concurrent.futures.BrokenExecutor, RuntimeError
     │   ├── OwnerDied               the holder of a lock was killed             RuntimeError
+    │   ├── ConsumerDied            one who took from a queue died too early    RuntimeError
     │   ├── SharedObjectGone        a handle outlived what it names             ReferenceError
     │   ├── CannotEncode            an object cannot be pickled                 pickle.PicklingError, TypeError
     │   ├── CannotDecode            bytes cannot be unpickled on the other side pickle.UnpicklingError
@@ -39,6 +40,7 @@ __all__ = [
     "CannotDecode",
     "CannotEncode",
     "Closed",
+    "ConsumerDied",
     "Empty",
     "Full",
     "InitializerFailed",
@@ -154,6 +156,27 @@ class OwnerDied(ProcessionError, RuntimeError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.args[0], {"pid": self.pid, "exitcode": self.exitcode})
+
+
+class ConsumerDied(ProcessionError, RuntimeError):
+    """A process that had taken objects from a JoinableQueue died before it called task_done() for them.
+
+    It was killed, or ended with an exit code other than 0.  They count as done now: nobody who joins waits for them.
+
+    Attributes:
+        pid: of that process; of the last one if there were several.
+        exitcode: of the same, negative for a signal; None if it had been collected by somebody who did not tell.
+        lost: how many objects.
+    """
+
+    def __init__(self, message: str, *, pid: int = 0, exitcode: int | None = None, lost: int = 0) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.exitcode = exitcode
+        self.lost = lost
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args[0], {"pid": self.pid, "exitcode": self.exitcode, "lost": self.lost})
 
 
 class InitializerFailed(ProcessionError, RuntimeError):

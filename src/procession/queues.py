@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Callable
 from typing import Any
 
 from procession import _core
 from procession.engine import memory
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.codec import decode, encode
-from procession.errors import CannotEncode, Empty, Full, OwnerDied
-from procession.synchronize import Condition, Lock
+from procession.errors import CannotEncode, Empty, Full
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -25,13 +23,14 @@ class _ChannelQueue:
     """A channel as a queue of objects: what all queues share."""
 
     _channel: memory.Channel
+    _source: memory.Channel | memory.Ledger  # what one gets from
     _ends: tuple[_Reader, _Writer] | None = None
     _closed = False
 
     __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
 
     def _open(self, channel: memory.Channel) -> None:
-        self._channel = channel
+        self._channel = self._source = channel
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_queue, (type(self), self._channel)
@@ -45,7 +44,7 @@ class _ChannelQueue:
             raise Full
 
     def _get(self, deadline: int) -> Any:
-        payload = self._channel.get(deadline)
+        payload = self._source.get(deadline)
         if self._ends is not None:
             self._ends[0].look_again()
         if payload is None:
@@ -241,32 +240,21 @@ class Queue(_ChannelQueue):
 
 
 class JoinableQueue(Queue):
-    """Like multiprocessing.JoinableQueue.
+    """Like multiprocessing.JoinableQueue; join() does not wait for what a process that died had taken.
 
-    What was put is counted by the channel itself, and what is done beside it, so no death can leave one without the other.
+    What was put is counted by the channel itself, and what each process has taken beside it, so no death can leave one
+    without the other.
     """
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
-        done = memory.new_block(8)
-        memoryview(done)[:] = bytes(done.size)
-        self._open_joinable(memory.channel(max(0, maxsize)), Condition(Lock(ctx=ctx), ctx=ctx), done)
+        self._open_joinable(memory.ledger(memory.channel(max(0, maxsize))))
 
-    def _open_joinable(self, channel: memory.Channel, all_done: Condition, done: memory.Block) -> None:
-        self._open(channel)
-        self._all_done, self._block = all_done, done
-        self._done = memoryview(done)[:8].cast("Q")
+    def _open_joinable(self, ledger: memory.Ledger) -> None:
+        self._open(ledger.channel)
+        self._source = self._ledger = ledger
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_joinable, (type(self), self._channel, self._all_done, self._block)
-
-    def _with_lock(self, action: Callable[[], None]) -> None:
-        # A process that was killed while it held the lock has either counted or not: nothing is half done.
-        while True:
-            try:
-                with self._all_done:
-                    return action()
-            except OwnerDied:
-                pass
+        return _open_joinable, (type(self), self._ledger)
 
     def task_done(self) -> None:
         """What one get() has given is dealt with.
@@ -274,22 +262,18 @@ class JoinableQueue(Queue):
         Raises:
             ValueError: called more often than something was put.
         """
-        self._with_lock(self._count_done)
-
-    def _count_done(self) -> None:
-        if self._done[0] >= self._channel.tail:
+        if not self._ledger.done():
             raise ValueError("task_done() called too many times")
-        self._done[0] += 1
-        if self._done[0] == self._channel.tail:
-            self._all_done.notify_all()
 
     def join(self) -> None:
-        """Wait until all that was put is dealt with."""
-        self._with_lock(self._await_all)
+        """Wait until all that was put is dealt with.
 
-    def _await_all(self) -> None:
-        while self._done[0] < self._channel.tail:
-            self._all_done.wait()
+        Raises:
+            ConsumerDied: a process was killed, or ended with an exit code other than 0, and had not called task_done() for
+                all that it had taken.  Told once, at once, to one of those who join; what is lost counts as done from then
+                on, so join() can be called again to wait for the rest.
+        """
+        self._ledger.join()
 
 
 class SimpleQueue(_ChannelQueue):
@@ -328,7 +312,7 @@ def _open_queue(kind: Any, channel: memory.Channel) -> Any:
     return queue
 
 
-def _open_joinable(kind: type[JoinableQueue], *parts: Any) -> JoinableQueue:
+def _open_joinable(kind: type[JoinableQueue], ledger: memory.Ledger) -> JoinableQueue:
     queue = kind.__new__(kind)
-    queue._open_joinable(*parts)
+    queue._open_joinable(ledger)
     return queue

@@ -41,6 +41,7 @@ static bool run_test(const struct test *test) {
         psn_lock_register_kinds();
         psn_condition_register_kinds();
         psn_channel_register_kinds();
+        psn_ledger_register_kinds();
         test->run();
         fflush(NULL);
         exit(0); /* not _exit: sanitizers have their last word here */

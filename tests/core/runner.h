@@ -15,6 +15,7 @@
 #include "arena.h"
 #include "channel.h"
 #include "condition.h"
+#include "ledger.h"
 #include "lock.h"
 
 struct test {

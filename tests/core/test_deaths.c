@@ -529,17 +529,19 @@ static void death_in_giving_a_signal(void) { play(&(struct scene){have_signal, g
 
 /* Sixteen processes that do not run have a permit each, so that all others find their place in the table. */
 static struct psn_arena crowd[PSN_COUNTS_HERE];
+static void gather_crowd(void) {
+    for (int i = 0; i < PSN_COUNTS_HERE && !crowd[i].base; i++) {
+        crowd[i] = arena;
+        OK(psn_process_reserve(&arena, &crowd[i].identity));
+    }
+}
 static void have_crowded_semaphore(void) {
     struct psn_death death;
     OK(psn_block_allocate(&arena, PSN_SEMAPHORE, sizeof(struct psn_semaphore), &semaphore));
     OK(psn_semaphore_init(semaphore_view(), PSN_COUNTS_HERE + 2, PSN_COUNTS_HERE + 2));
-    for (int i = 0; i < PSN_COUNTS_HERE; i++) {
-        if (!crowd[i].base) {
-            crowd[i] = arena;
-            OK(psn_process_reserve(&arena, &crowd[i].identity));
-        }
+    gather_crowd();
+    for (int i = 0; i < PSN_COUNTS_HERE; i++)
         OK(psn_semaphore_acquire(&crowd[i], semaphore_view(), 0, &death));
-    }
 }
 static void verify_crowded_semaphore(const struct outcome *outcome) {
     struct psn_death death = {0};
@@ -605,7 +607,7 @@ static void have_permit_of_the_dead(void) {
     victim = start_child(&arena, take_permit_and_die, NULL);
     reap(victim.pid);
 }
-static void give_permits_of_the_dead_back(struct psn_arena *view, void *argument) {
+static void sweep_the_victim(struct psn_arena *view, void *argument) {
     (void)argument;
     psn_process_sweep(view, victim.identity, true);
 }
@@ -621,7 +623,7 @@ static void verify_told_once(const struct outcome *outcome) {
     verify_crowded_semaphore(&of_victim);
 }
 static void death_in_giving_permits_of_the_dead_back(void) {
-    play(&(struct scene){have_permit_of_the_dead, give_permits_of_the_dead_back, verify_told_once});
+    play(&(struct scene){have_permit_of_the_dead, sweep_the_victim, verify_told_once});
 }
 
 /* ---- conditions ---- */
@@ -663,13 +665,9 @@ static void death_in_waiting_and_notifying(void) {
 static void have_crowded_condition(void) {
     uint64_t ticket;
     have_condition();
-    for (int i = 0; i < PSN_COUNTS_HERE; i++) {
-        if (!crowd[i].base) {
-            crowd[i] = arena;
-            OK(psn_process_reserve(&arena, &crowd[i].identity));
-        }
+    gather_crowd();
+    for (int i = 0; i < PSN_COUNTS_HERE; i++)
         psn_condition_begin(&crowd[i], condition_view(), &ticket);
-    }
     psn_condition_notify(&arena, condition_view(), PSN_COUNTS_HERE);
 }
 static void wait_among_many(struct psn_arena *view, void *argument) {
@@ -948,6 +946,111 @@ static void death_in_repairing_an_uncommitted_put(void) {
     play(&(struct scene){have_uncommitted_message, repair_and_go_on, verify_channel});
 }
 
+/* ---- ledgers ---- */
+
+static struct psn_handle ledger;
+static uint32_t taken_before; /* by those who live */
+static struct psn_ledger *ledger_view(void) { return psn_at(&arena, ledger.offset); }
+
+static void have_ledger(void) {
+    have_channel_with(0, 11, 3);
+    OK(psn_ledger_create(&arena, channel, &ledger));
+    taken_before = 0;
+}
+static void take_one_noted(struct psn_arena *view, void *argument) {
+    (void)argument;
+    struct psn_slot slot;
+    OK(psn_ledger_take(view, ledger_view(), 0, 0, &slot));
+}
+static void take_noted_and_say_done(struct psn_arena *view, void *argument) {
+    take_one_noted(view, argument);
+    OK(psn_ledger_done(view, ledger_view()));
+}
+/* What is queued, what is lost and what is done are three together; an odd message that was taken is told of once. */
+static void verify_ledger(const struct outcome *outcome) {
+    struct psn_death death;
+    struct psn_slot slot;
+    uint32_t lost, queued = 0, told = 0;
+    while (psn_ledger_take(&arena, ledger_view(), 0, 0, &slot) == PSN_OK) {
+        if (slot.size == PSN_SLOT_MESSAGE)
+            psn_block_disown(&arena, slot.message);
+        OK(psn_ledger_done(&arena, ledger_view()));
+        queued++;
+    }
+    psn_process_sweep(&arena, outcome->child.identity, true);
+    EQUAL(psn_ledger_unfinished(&arena, ledger_view()), taken_before);
+    while (psn_ledger_join(&arena, ledger_view(), 0, &death, &lost) == PSN_OWNER_DIED) {
+        EQUAL(death.pid, outcome->child.pid);
+        told += lost;
+    }
+    CHECK(queued == 3 || queued == 2);
+    if (scene->act == take_one_noted)
+        EQUAL(told, 3 - queued);
+    else
+        CHECK(told <= 3 - queued);
+    EQUAL(ledger_view()->taken.total, taken_before);
+    EQUAL(ledger_view()->taken.others, 0);
+    EQUAL(ledger_view()->noted, load_relaxed(&channel_view()->head));
+    psn_block_drop(&arena, ledger);
+    psn_process_sweep(&arena, outcome->child.identity, true);
+    psn_block_drop(&arena, channel);
+    psn_block_drop(&arena, target);
+}
+static void death_in_taking_what_is_noted(void) {
+    play(&(struct scene){have_ledger, take_one_noted, verify_ledger});
+    play(&(struct scene){have_ledger, take_noted_and_say_done, verify_ledger});
+}
+
+static void have_crowded_ledger(void) {
+    have_ledger();
+    struct psn_slot slot;
+    gather_crowd();
+    for (int i = 0; i < PSN_COUNTS_HERE; i++) {
+        OK(psn_channel_put(&arena, channel.offset, 0, "x", 1, 0));
+        OK(psn_ledger_take(&crowd[i], ledger_view(), 0, 0, &slot));
+        if (slot.size == PSN_SLOT_MESSAGE)
+            psn_block_disown(&crowd[i], slot.message);
+    }
+    taken_before = PSN_COUNTS_HERE;
+}
+static void death_in_taking_what_is_noted_in_a_table(void) {
+    play(&(struct scene){have_crowded_ledger, take_one_noted, verify_ledger});
+}
+
+static void take_two_and_die(struct psn_arena *view, void *argument) {
+    take_one_noted(view, argument);
+    take_one_noted(view, argument);
+    kill_self();
+}
+static void have_taker_that_died(void) {
+    have_ledger();
+    victim = start_child(&arena, take_two_and_die, NULL);
+    reap(victim.pid);
+    OK(psn_ledger_done(&arena, ledger_view())); /* by one who has taken none: of the dead one's two */
+}
+static void verify_written_off(const struct outcome *outcome) {
+    struct psn_death death;
+    struct psn_slot slot;
+    uint32_t lost;
+    psn_process_sweep(&arena, victim.identity, true);
+    STATUS(psn_ledger_join(&arena, ledger_view(), 0, &death, &lost), PSN_OWNER_DIED);
+    EQUAL(death.pid, victim.pid);
+    EQUAL(lost, 1);
+    STATUS(psn_ledger_join(&arena, ledger_view(), 0, &death, &lost), PSN_TIMED_OUT);
+    OK(psn_ledger_take(&arena, ledger_view(), 0, 0, &slot));
+    if (slot.size == PSN_SLOT_MESSAGE)
+        psn_block_disown(&arena, slot.message);
+    OK(psn_ledger_done(&arena, ledger_view()));
+    OK(psn_ledger_join(&arena, ledger_view(), 0, &death, &lost));
+    psn_block_drop(&arena, ledger);
+    psn_process_sweep(&arena, outcome->child.identity, true);
+    psn_block_drop(&arena, channel);
+    psn_block_drop(&arena, target);
+}
+static void death_in_writing_off_what_the_dead_had_taken(void) {
+    play(&(struct scene){have_taker_that_died, sweep_the_victim, verify_written_off});
+}
+
 /* ---- sweeping ---- */
 
 static void hold_much_and_die(struct psn_arena *view, void *argument) {
@@ -978,10 +1081,6 @@ static void have_rich_victim(void) {
     reap(victim.pid);
     expected_head += 2;
 }
-static void sweep_victim(struct psn_arena *view, void *argument) {
-    (void)argument;
-    psn_process_sweep(view, victim.identity, true);
-}
 static void verify_swept(const struct outcome *outcome) {
     psn_process_sweep(&arena, victim.identity, true);
     struct psn_death death;
@@ -993,7 +1092,7 @@ static void verify_swept(const struct outcome *outcome) {
     verify_semaphore(&of_victim);
     verify_channel(outcome);
 }
-static void death_in_sweeping_the_dead(void) { play(&(struct scene){have_rich_victim, sweep_victim, verify_swept}); }
+static void death_in_sweeping_the_dead(void) { play(&(struct scene){have_rich_victim, sweep_the_victim, verify_swept}); }
 
 /* ---- the kernel's robust mutex ---- */
 
@@ -1094,6 +1193,9 @@ static const struct test tests[] = {
     LONG_TEST(death_in_closing_a_channel, 600),
     LONG_TEST(death_in_repairing_a_half_changed_ring, 600),
     LONG_TEST(death_in_repairing_an_uncommitted_put, 600),
+    LONG_TEST(death_in_taking_what_is_noted, 600),
+    LONG_TEST(death_in_taking_what_is_noted_in_a_table, 600),
+    LONG_TEST(death_in_writing_off_what_the_dead_had_taken, 600),
     LONG_TEST(death_in_sweeping_the_dead, 600),
 };
 RUN_TESTS(tests)

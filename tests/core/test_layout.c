@@ -8,6 +8,7 @@
 
 #include "channel.h"
 #include "condition.h"
+#include "ledger.h"
 #include "lock.h"
 
 struct field {
@@ -54,6 +55,10 @@ static struct field fields[] = {
     F(psn_channel, claimer), F(psn_channel, old_ring), F(psn_channel, ring), F(psn_channel, items),
     F(psn_channel, room), F(psn_channel, has_bells), F(psn_channel, spare), F(psn_channel, new_ring),
     F(psn_channel, bells), F(psn_channel, awake_until), F(psn_channel, spare2),
+    F(psn_ledger, take_mutex), F(psn_ledger, mutex), F(psn_ledger, channel), F(psn_ledger, finished),
+    F(psn_ledger, noted), F(psn_ledger, taker), F(psn_ledger, taker_count), F(psn_ledger, step), F(psn_ledger, early),
+    F(psn_ledger, lost), F(psn_ledger, dead), F(psn_ledger, dead_pid), F(psn_ledger, dead_exitcode),
+    F(psn_ledger, next_early), F(psn_ledger, next_lost), F(psn_ledger, taken),
     F(psn_ring_slot, position), F(psn_ring_slot, slot),
     F(psn_slot, size), F(psn_slot, tag), F(psn_slot, message), F(psn_slot, tail),
     F(psn_handle, offset), F(psn_handle, generation),

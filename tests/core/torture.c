@@ -19,6 +19,7 @@
 struct record {
     struct psn_handle claimed;  /* a channel whose readers claim */
     struct psn_handle bounded;  /* one of ten messages */
+    struct psn_handle noted, ledger; /* one that is taken from through a ledger */
     struct psn_handle target;   /* what messages refer to */
     struct psn_handle lock, recursive, semaphore;
     struct psn_handle crowded;  /* a semaphore of which sixteen who do nothing have a permit each */
@@ -27,6 +28,7 @@ struct record {
     psn_a32 next_number;
     psn_a64 operations;
     psn_a32 owner_died;
+    psn_a32 noted_put, noted_done;
     _Atomic(uint8_t) was_put[MESSAGES];   /* 1: its put has begun, 2: has returned */
     _Atomic(uint8_t) was_taken[MESSAGES]; /* times */
     _Atomic(uint8_t) is_seen[2][MESSAGES]; /* by position: times that a reader saw it */
@@ -170,6 +172,21 @@ static void use_condition(struct psn_arena *view, uint64_t *random) {
     psn_condition_leave(view, condition, ticket, next_random(random) % 2);
 }
 
+static void use_ledger(struct psn_arena *view, uint64_t *random) {
+    struct psn_ledger *ledger = psn_at(view, record->ledger.offset);
+    struct psn_slot slot;
+    if (psn_channel_count(psn_at(view, record->noted.offset)) < 50) {
+        OK(psn_channel_put(view, record->noted.offset, 0, "x", 1, 0));
+        add_seq_cst(&record->noted_put, 1);
+    }
+    psn_status status = psn_ledger_take(view, ledger, next_random(random) % 2 ? 0 : AFTER(1), 5, &slot);
+    if (status == PSN_EMPTY)
+        return;
+    OK(status);
+    OK(psn_ledger_done(view, ledger));
+    add_seq_cst(&record->noted_done, 1);
+}
+
 struct kept {
     struct psn_handle handle;
     uint64_t size;
@@ -230,6 +247,7 @@ static void work(struct psn_arena *view, void *argument) {
         case 12:
             use_semaphore(view, &random);
             use_condition(view, &random);
+            use_ledger(view, &random);
             break;
         case 13: case 14:
             use_blocks(view, &random, kept);
@@ -254,6 +272,8 @@ static void allocate_objects(void) {
     memset(record, 0, sizeof *record);
     OK(psn_channel_create(&arena, 0, &record->claimed));
     OK(psn_channel_create(&arena, 10, &record->bounded));
+    OK(psn_channel_create(&arena, 0, &record->noted));
+    OK(psn_ledger_create(&arena, record->noted, &record->ledger));
     OK(psn_block_allocate(&arena, PSN_DATA, 3000, &record->target));
     OK(psn_block_allocate(&arena, PSN_LOCK, sizeof(struct psn_lock), &record->lock));
     OK(psn_block_allocate(&arena, PSN_LOCK, sizeof(struct psn_lock), &record->recursive));
@@ -313,6 +333,28 @@ static uint64_t drain(struct psn_handle channel, int which) {
     return load_relaxed(&c->head);
 }
 
+/* One who was killed may have put, or said that one is done, and not have noted that here. */
+static void verify_ledger(uint64_t kills) {
+    struct psn_ledger *ledger = psn_at(&arena, record->ledger.offset);
+    struct psn_death death;
+    struct psn_slot slot;
+    uint32_t lost, all_lost = 0, queued = 0;
+    while (psn_ledger_take(&arena, ledger, 0, 0, &slot) == PSN_OK) {
+        OK(psn_ledger_done(&arena, ledger));
+        queued++;
+    }
+    while (psn_ledger_join(&arena, ledger, 0, &death, &lost) == PSN_OWNER_DIED)
+        all_lost += lost;
+    EQUAL(psn_ledger_unfinished(&arena, ledger), 0);
+    EQUAL(ledger->taken.total, 0);
+    EQUAL(ledger->early, 0);
+    EQUAL(ledger->noted, load_relaxed(&((struct psn_channel *)psn_at(&arena, record->noted.offset))->tail));
+    CHECK(all_lost <= kills);
+    uint64_t accounted = queued + all_lost + load_relaxed(&record->noted_done);
+    CHECK(accounted <= ledger->noted && accounted + kills >= ledger->noted);
+    CHECK(load_relaxed(&record->noted_put) <= ledger->noted);
+}
+
 static void verify_round(uint64_t kills, uint64_t baseline) {
     struct psn_death death;
     WHOLE(&arena);
@@ -361,9 +403,11 @@ static void verify_round(uint64_t kills, uint64_t baseline) {
         EQUAL(condition->waiting.total, 0);
         EQUAL(condition->permits, 0);
     }
+    verify_ledger(kills);
     EQUAL(load_relaxed(&psn_block_find(&arena, record->target)->pins), 0);
     struct psn_handle all[] = {record->claimed,   record->bounded, record->target,    record->lock,             record->recursive,
-                               record->semaphore, record->crowded, record->condition, record->crowded_condition};
+                               record->semaphore, record->crowded, record->condition, record->crowded_condition,
+                               record->ledger,    record->noted};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         psn_block_drop(&arena, all[i]);
     EQUAL(blocks_held(&arena), baseline);

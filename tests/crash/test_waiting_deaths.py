@@ -1,6 +1,8 @@
 """Semaphores, conditions, events and barriers whose users are killed: whoever is left goes on, or learns why not."""
 
+import os
 import random
+import signal
 import threading
 import time
 
@@ -9,7 +11,7 @@ import pytest
 import procession
 import waiting_tasks
 from conftest import start, wait_until
-from procession.errors import OwnerDied
+from procession.errors import ConsumerDied, OwnerDied
 
 
 def test_the_permit_of_a_killed_process_comes_back(ctx, tmp_path):
@@ -140,21 +142,81 @@ def test_a_barrier_breaks_when_one_who_waits_at_it_is_killed(ctx):
     party.join(10)
 
 
-def test_a_joinable_queue_is_joined_though_producers_and_the_locks_holder_were_killed(ctx, tmp_path):
+def test_a_joinable_queue_is_joined_though_producers_were_killed(ctx):
     queue = ctx.JoinableQueue()
     producer = start(ctx, waiting_tasks.put_until_killed, queue)
     wait_until(lambda: queue.qsize() > 50)
     producer.kill()
     producer.join()
-    holder = start(ctx, waiting_tasks.notify_and_hold, queue._all_done, str(tmp_path / "here"))
-    wait_until((tmp_path / "here").exists)
-    holder.kill()
-    holder.join()
     queue.put(None)
     worker = start(ctx, waiting_tasks.work_off, queue)
     queue.join()
     worker.join(10)
     assert worker.exitcode == 0 and queue.empty()
+
+
+def test_join_names_the_consumer_that_was_killed_and_then_waits_for_the_rest_only(ctx, tmp_path):
+    queue = ctx.JoinableQueue()
+    for number in range(5):
+        queue.put(number)
+    consumer = start(ctx, waiting_tasks.take_and_hang, queue, 3, 1, str(tmp_path / "here"))
+    wait_until((tmp_path / "here").exists)
+    consumer.kill()
+    consumer.join()
+    with pytest.raises(ConsumerDied, match=f"process {consumer.pid} was killed by SIGKILL .* lost 2") as caught:
+        queue.join()
+    assert (caught.value.pid, caught.value.exitcode, caught.value.lost) == (consumer.pid, -9, 2)
+    rest = start(ctx, waiting_tasks.take_and_do, queue, 2)
+    queue.join()
+    rest.join(10)
+    with pytest.raises(ValueError, match="too many times"):
+        queue.task_done()
+
+
+def test_who_waits_in_join_learns_of_a_consumers_death_though_nobody_collects_it(ctx, tmp_path):
+    queue, outcome = ctx.JoinableQueue(), []
+    queue.put(1)
+    consumer = start(ctx, waiting_tasks.take_and_hang, queue, 1, 0, str(tmp_path / "here"))
+    wait_until((tmp_path / "here").exists)
+
+    def join():
+        try:
+            outcome.append(queue.join())
+        except ConsumerDied as error:
+            outcome.append((error.pid, error.lost, time.monotonic()))
+
+    joiner = threading.Thread(target=join)
+    joiner.start()
+    killed = time.monotonic()
+    os.kill(consumer.pid, signal.SIGKILL)
+    joiner.join(10)
+    assert outcome and outcome[0][:2] == (consumer.pid, 1)
+    assert outcome[0][2] - killed < 1.5
+    consumer.join()
+    queue.join()
+
+
+def test_what_a_consumer_had_taken_that_raised_is_lost(ctx, capfd):
+    queue = ctx.JoinableQueue()
+    queue.put(1)
+    consumer = start(ctx, waiting_tasks.take_and_raise, queue)
+    with pytest.raises(ConsumerDied, match=f"process {consumer.pid} exited with code 1 .* lost 1"):
+        queue.join()
+    queue.join()
+    consumer.join(10)
+
+
+def test_one_process_may_take_and_another_say_that_it_is_done(ctx):
+    queue = ctx.JoinableQueue()
+    for number in range(3):
+        queue.put(number)
+    taker = start(ctx, waiting_tasks.take_and_leave, queue, 3)
+    taker.join(20)
+    for _ in range(3):
+        queue.task_done()
+    queue.join()
+    with pytest.raises(ValueError, match="too many times"):
+        queue.task_done()
 
 
 def test_a_barrier_breaks_though_the_last_to_arrive_was_killed_before_he_let_the_others_go(ctx, tmp_path):

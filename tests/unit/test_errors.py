@@ -13,6 +13,7 @@ SECOND_BASES = {
     errors.WorkerDied: RuntimeError,
     errors.InitializerFailed: RuntimeError,
     errors.OwnerDied: RuntimeError,
+    errors.ConsumerDied: RuntimeError,
     errors.SharedObjectGone: ReferenceError,
     errors.CannotEncode: TypeError,
     errors.CannotDecode: pickle.UnpicklingError,
@@ -49,6 +50,8 @@ def test_evidence_survives_pickling():
     assert (died.pid, died.exitcode, died.task, died.signal) == (5, -9, "f(1)", "SIGKILL")
     owner = pickle.loads(pickle.dumps(errors.OwnerDied("m", pid=5, exitcode=-9)))
     assert (owner.pid, owner.exitcode) == (5, -9)
+    consumer = pickle.loads(pickle.dumps(errors.ConsumerDied("m", pid=5, exitcode=-9, lost=2)))
+    assert (consumer.pid, consumer.exitcode, consumer.lost) == (5, -9, 2)
 
 
 def test_an_encoding_error_survives_pickling():

@@ -11,6 +11,7 @@ arena.fd = -1
 psn_lock_register_kinds()
 psn_condition_register_kinds()
 psn_channel_register_kinds()
+psn_ledger_register_kinds()
 
 
 cdef object failure(psn_status status):
@@ -32,13 +33,27 @@ cdef object failure(psn_status status):
     return errors.ProcessionError(text)
 
 
+cdef tuple told_of(psn_death *death):
+    """The exit code, None if nobody has told, and in words how the process ended."""
+    if death.exitcode == PSN_EXIT_UNKNOWN:
+        return None, f"process {death.pid} was killed"
+    return death.exitcode, f"process {death.pid} {errors.describe_exit(death.exitcode)}"
+
+
 cdef object owner_died(psn_death *death):
-    """The exception for PSN_OWNER_DIED."""
-    cdef object exitcode = None if death.exitcode == PSN_EXIT_UNKNOWN else death.exitcode
-    cdef str how = "was killed" if exitcode is None else errors.describe_exit(exitcode)
+    """The exception for PSN_OWNER_DIED of a lock."""
+    exitcode, end = told_of(death)
     return errors.OwnerDied(
-        f"process {death.pid} {how} while it held the lock; the lock is free again, what it guards may be half changed",
+        f"{end} while it held the lock; the lock is free again, what it guards may be half changed",
         pid=death.pid, exitcode=exitcode)
+
+
+cdef object consumer_died(psn_death *death, uint32_t lost):
+    """The exception for PSN_OWNER_DIED of a ledger."""
+    exitcode, end = told_of(death)
+    return errors.ConsumerDied(
+        f"{end} before it called task_done() for what it had taken: lost {lost}, which now count as done",
+        pid=death.pid, exitcode=exitcode, lost=lost)
 
 
 cdef inline bint is_entered():

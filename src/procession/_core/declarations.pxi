@@ -209,3 +209,13 @@ cdef extern from "channel.h" nogil:
     void psn_channel_unlisten(psn_arena *arena, uint64_t channel, uint64_t bell)
     const char *psn_channel_check(psn_arena *arena, uint64_t channel)
     void psn_channel_register_kinds()
+
+cdef extern from "ledger.h" nogil:
+    struct psn_ledger:
+        pass
+    psn_status psn_ledger_create(psn_arena *arena, psn_handle channel, psn_handle *out)
+    psn_status psn_ledger_take(psn_arena *arena, psn_ledger *ledger, uint64_t deadline_ns, uint32_t spin_us, psn_slot *out)
+    psn_status psn_ledger_done(psn_arena *arena, psn_ledger *ledger)
+    psn_status psn_ledger_join(psn_arena *arena, psn_ledger *ledger, uint64_t deadline_ns, psn_death *death, uint32_t *lost)
+    uint64_t psn_ledger_unfinished(psn_arena *arena, psn_ledger *ledger)
+    void psn_ledger_register_kinds()

@@ -10,9 +10,20 @@ import os
 import threading
 
 from procession import _core
-from procession._core import Block, Channel, block_new, channel_new
+from procession._core import Block, Channel, Ledger, block_new, channel_new, ledger_new
 
-__all__ = ["Block", "Channel", "attach", "channel", "claim_fork_identity", "ensure", "fork_as", "new_block"]
+__all__ = [
+    "Block",
+    "Channel",
+    "Ledger",
+    "attach",
+    "channel",
+    "claim_fork_identity",
+    "ensure",
+    "fork_as",
+    "ledger",
+    "new_block",
+]
 
 _making = threading.Lock()
 # Thread -> identity of the child that it is about to fork.
@@ -46,6 +57,11 @@ def channel(limit: int = 0) -> Channel:
     """A channel that takes `limit` messages before a put waits; 0 is unbounded."""
     ensure()
     return channel_new(limit)
+
+
+def ledger(channel: Channel) -> Ledger:
+    """Who has taken what from a channel: all who take from it do so through its ledger."""
+    return ledger_new(channel)
 
 
 def trim() -> None:
