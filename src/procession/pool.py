@@ -30,7 +30,7 @@ from procession.engine.wire import RunnerSpec
 from procession.engine.workers import Workers
 from procession.errors import PoolClosed, TaskTimeout
 from procession.results import ApplyResult, AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
-from procession.worker import loop
+from procession.worker import cores, loop
 
 __all__ = [
     "ApplyResult",
@@ -431,5 +431,6 @@ def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> An
     process = make(target=loop.main, args=(spec,))
     process.name, process.daemon = process.name.replace("Process", "PoolWorker"), True
     process._starts_quietly, process._is_deaf = quiet, True
+    cores.prepare(spec.share)
     process.start()
     return process

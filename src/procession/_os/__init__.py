@@ -6,9 +6,12 @@
     wait_readable(fds, timeout) -> those that are readable
     interpreter_command(executable, code, arguments) -> the command that starts a fresh Python
     start_program(command, fds) -> pid
-    cpu_count()                 -> cores that this process may use
+    thread_count()              -> threads of this process
     own_memory()                -> bytes of memory that this process shares with no other
     descendants(pid), kill(them) -> what is running below a process; end those that still do
+
+    cpu_count()                 -> cores that this process may use; cpu_share(workers) -> how many each of its workers may
+    affinity_count()            -> cores that it runs on unless it is told; SHARE names the variable that tells a worker's
 
     packet_pair()               -> two connected descriptors that carry packets
     carries_packets(fd)         -> whether it is one of such two
@@ -32,7 +35,6 @@ if sys.platform == "win32":
 from procession._os.posix import (
     UNKNOWN,
     collect,
-    cpu_count,
     descendants,
     end_at_once,
     interpreter_command,
@@ -40,8 +42,10 @@ from procession._os.posix import (
     open_sentinel,
     own_memory,
     start_program,
+    thread_count,
     wait_readable,
 )
+from procession._os.posix_cores import SHARE, affinity_count, cpu_count, cpu_share
 from procession._os.posix_packets import (
     DESCRIPTORS_LIMIT,
     carries_packets,
@@ -61,11 +65,14 @@ from procession._os.posix_packets import (
 
 __all__ = [
     "DESCRIPTORS_LIMIT",
+    "SHARE",
     "UNKNOWN",
+    "affinity_count",
     "carries_packets",
     "collect",
     "connect_nearby",
     "cpu_count",
+    "cpu_share",
     "descendants",
     "end_at_once",
     "interpreter_command",
@@ -83,6 +90,7 @@ __all__ = [
     "receive_packet",
     "send_packet",
     "start_program",
+    "thread_count",
     "wait_for_hangup",
     "wait_readable",
 ]

@@ -1,4 +1,4 @@
-"""The contract of `_os` on Linux: pidfd, waitid, affinity and control groups."""
+"""The contract of `_os` on Linux: pidfd, waitid, and programs that are started."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
     "UNKNOWN",
     "collect",
-    "cpu_count",
     "descendants",
     "end_at_once",
     "interpreter_command",
@@ -20,6 +20,7 @@ __all__ = [
     "open_sentinel",
     "own_memory",
     "start_program",
+    "thread_count",
     "wait_readable",
 ]
 
@@ -109,6 +110,8 @@ def interpreter_command(executable: str | bytes, code: str, arguments: Sequence[
     import subprocess
 
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    if (cores := sys._xoptions.get("cpu_count")) is not None:  # which subprocess forgets
+        flags += ["-X", f"cpu_count={cores}"]
     return [executable, *flags, "-c", code, *arguments]
 
 
@@ -121,55 +124,6 @@ def start_program(command: Sequence[str | bytes], fds: Sequence[int], *, executa
     return process.pid
 
 
-def cpu_count() -> int:
-    """Cores that this process may use: PYTHON_CPU_COUNT, else affinity and the control group's quota."""
-    asked = os.environ.get("PYTHON_CPU_COUNT", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, cores if quota is None else min(cores, -int(-quota // 1)))
-
-
-def _cgroup_quota() -> float | None:
-    """Cores that the control groups of this process allow, or None: the least of the group and all above it."""
-    limits: list[float] = []
-    try:
-        lines = _read("/proc/self/cgroup").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            limits += _quotas("/sys/fs/cgroup", path, _read_v2)
-        elif "cpu" in controllers.split(","):
-            for mount in ("cpu", "cpu,cpuacct"):
-                limits += _quotas(f"/sys/fs/cgroup/{mount}", path, _read_v1)
-    return min(limits, default=None)
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="ascii", errors="replace") as file:
-        return file.read()
-
-
-def _quotas(mount: str, path: str, read: Callable[[str], float | None]) -> list[float]:
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    found = [read("/".join([mount, *parts[:n]])) for n in range(len(parts) + 1)]
-    return [quota for quota in found if quota is not None]
-
-
-def _read_v2(group: str) -> float | None:
-    try:
-        quota, period = _read(f"{group}/cpu.max").split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _read_v1(group: str) -> float | None:
-    try:
-        quota = int(_read(f"{group}/cpu.cfs_quota_us"))
-        return None if quota <= 0 else quota / int(_read(f"{group}/cpu.cfs_period_us"))
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+def thread_count() -> int:
+    """Threads of this process, those of libraries included."""
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208

@@ -26,6 +26,7 @@ from procession.engine.codec import Payload
 from procession.engine.exceptions import Ended, describe, encode_error
 from procession.engine.wire import RunnerSpec
 from procession.errors import CannotDecode, Closed
+from procession.worker import cores, streams
 
 __all__ = ["Runner", "main"]
 
@@ -42,6 +43,8 @@ def main(spec: RunnerSpec) -> None:
     # The parent deals with Ctrl-C.  A handler, not SIG_IGN: programs that a task starts must not inherit it.
     signal.signal(signal.SIGINT, _ignore)
     launch.hear_interrupts()
+    streams.scatter()
+    cores.take_share(spec.share)
     runner = Runner(spec, _core.process_identity())
     try:
         signal.signal(signal.SIGTERM, runner.told_to_end)
