@@ -13,6 +13,7 @@ psn_status psn_arena_create(struct psn_arena *arena, uint64_t size) {
     memset(arena, 0, sizeof *arena);
     /* Where address space is limited (ulimit -v) take what can be had. */
     psn_status status = PSN_OS_ERROR;
+    errno = ENOMEM;
     for (size = round_up(size, PSN_PAGE); size >= 64u * PSN_PAGE; size = round_up(size / 2, PSN_PAGE)) {
         status = psn_memory_create(size, &arena->fd);
         if (status != PSN_OK)

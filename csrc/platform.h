@@ -86,6 +86,8 @@ void psn_memory_discard(int fd, uint64_t offset, uint64_t size); /* gives pages 
 /* Copy into pages that were never touched; cheaper there than stores, and no memory is a status, not a signal. */
 PSN_MUST_CHECK psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size);
 void psn_copy_large(void *target, const void *source, size_t size); /* past the caches where that pays */
-uint64_t psn_memory_total(void);                                    /* bytes of RAM */
+/* Bytes of RAM, or fewer where limits of this process (ulimit -v, -f) do not allow a shared memory of that size; half of its
+   address space is left to the program. */
+uint64_t psn_memory_total(void);
 
 #endif

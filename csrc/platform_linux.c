@@ -14,10 +14,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -300,8 +302,13 @@ bool psn_process_is_alive(uint32_t pid, uint64_t started) {
         close(fd);
         if (n > 0)
             return false;
-    } else if (kill((pid_t)pid, 0) < 0 && errno == ESRCH) {
-        return false;
+    } else {
+        /* No descriptor is left.  A zombie can be signalled, but a child of ours tells that it is one. */
+        siginfo_t end = {.si_pid = 0};
+        if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+            return false;
+        if (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == (pid_t)pid)
+            return false;
     }
     uint64_t now = started ? psn_process_started(pid) : 0;
     return now == 0 || now == started;
@@ -497,4 +504,12 @@ void psn_copy_large(void *target, const void *source, size_t size) {
     memcpy(target, source, size);
 }
 
-uint64_t psn_memory_total(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE); }
+uint64_t psn_memory_total(void) {
+    uint64_t total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur / 2 < total)
+        total = limit.rlim_cur / 2;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < total)
+        total = limit.rlim_cur / 4096 * 4096;
+    return total;
+}

@@ -14,22 +14,25 @@ psn_channel_register_kinds()
 psn_ledger_register_kinds()
 
 
-cdef object failure(psn_status status):
+cdef object failure(psn_status status, uint64_t wanted=0):
     """The exception for a status; the one place where that is decided."""
     cdef str text = psn_status_text(status).decode()
     if status == PSN_GONE:
         return errors.SharedObjectGone("the shared object has been freed: no process held it any more when its handle arrived")
+    cdef int number = errno
     if status == PSN_NO_MEMORY:
         return errors.OutOfMemory(
-            f"the arena of {arena.size >> 20} MiB has no room left (its size is that of the machine's memory, or of ulimit -v)")
+            f"no room is left in the shared memory for {f'{wanted:,} bytes' if wanted else 'this'}: the program's arena has "
+            f"{arena.size >> 20} MiB (the machine's memory, or what ulimit -v or -f allows), and some of it is in use")
     if status == PSN_NO_SLOT:
-        return errors.OutOfMemory("more than 1024 processes of one program at one time")
+        return errors.OutOfMemory(
+            "a program can have 1024 processes at one time, and has them: wait for some to end before you start more")
     if status == PSN_CLOSED:
         return errors.Closed("the channel is closed")
     if status == PSN_BAD_ARENA:
         return errors.ProcessionError("the descriptor is not an arena of this version of procession")
     if status == PSN_OS_ERROR:
-        return OSError(errno, "the operating system refused")
+        return OSError(number, strerror(number).decode(errors="replace"))
     return errors.ProcessionError(text)
 
 
@@ -60,9 +63,9 @@ cdef inline bint is_entered():
     return psn_fork_count() == arena_forks
 
 
-cdef inline int check(psn_status status) except -1:
+cdef inline int check(psn_status status, uint64_t wanted=0) except -1:
     if status != PSN_OK:
-        raise failure(status)
+        raise failure(status, wanted)
     return 0
 
 
@@ -72,7 +75,7 @@ def clock_ns() -> int:
 
 
 def memory_total() -> int:
-    """Bytes of RAM."""
+    """Bytes of RAM, or fewer where limits of this process do not allow a shared memory of that size."""
     return psn_memory_total()
 
 
@@ -82,13 +85,25 @@ def arena_create(uint64_t size) -> None:
     """Make the program's arena, of `size` bytes of address space or as much as can be had."""
     global arena_forks
     arena_forks = psn_fork_count()
-    check(psn_arena_create(&arena, size))
+    cdef psn_status status = psn_arena_create(&arena, size)
+    if status == PSN_OS_ERROR:
+        raise no_arena(size)
+    check(status)
 
 
 def arena_attach(int fd, uint32_t identity) -> None:
     """Map the arena behind `fd`, as the process that `identity` was reserved for."""
-    check(psn_arena_attach(&arena, fd))
+    cdef psn_status status = psn_arena_attach(&arena, fd)
+    if status == PSN_OS_ERROR:
+        raise no_arena(0)
+    check(status)
     process_enter(identity)
+
+
+cdef object no_arena(uint64_t size):
+    cdef int number = errno
+    cdef str what = "The shared memory of the program cannot be mapped" if size == 0 else "There can be no shared memory"
+    return OSError(number, f"{strerror(number).decode(errors='replace')}. {what}: look at ulimit -v, -f and -n")
 
 
 def arena_is_ready() -> bool:
@@ -113,15 +128,20 @@ def arena_check() -> str | None:
 
 
 def arena_facts() -> dict[str, int]:
-    """Counts for tests and for people: bytes of address space, blocks held, bytes touched and free, recoveries."""
+    """Counts for tests and for people: bytes of address space, blocks held, bytes touched and free, recoveries, processes."""
+    cdef uint32_t processes = 0, state
     if arena.base == NULL:
-        return {"size": 0, "blocks": 0, "warm": 0, "used": 0, "rebuilds": 0}
+        return {"size": 0, "blocks": 0, "warm": 0, "used": 0, "rebuilds": 0, "processes": 0}
+    for slot in range(PSN_SLOTS):
+        state = load_relaxed32(&psn_process_at(&arena, slot).state)
+        processes += state != PSN_SLOT_FREE and state != PSN_SLOT_SWEPT
     return {
         "size": arena.size,
         "blocks": load_relaxed64(&arena.header.blocks_held),
         "warm": load_relaxed64(&arena.header.warm_free) * PSN_PAGE,
         "used": load_relaxed64(&arena.header.top) * PSN_PAGE,
         "rebuilds": load_relaxed64(&arena.header.rebuilds),
+        "processes": processes,
     }
 
 
@@ -253,10 +273,13 @@ def fork_sibling() -> int:
     cdef int pid = 0
     PyOS_BeforeFork()
     cdef psn_status status = psn_fork_sibling(&pid)
+    cdef int number = errno
     if status == PSN_OK and pid == 0:
         PyOS_AfterFork_Child()
     else:
         PyOS_AfterFork_Parent()
+    if status == PSN_OS_ERROR:
+        raise OSError(number, strerror(number).decode(errors="replace"))
     check(status)
     return pid
 
@@ -331,7 +354,7 @@ cdef class Block:
                 else:
                     status = psn_memory_write(arena.fd, self.handle.offset, source.buf, <size_t>source.len)
                     psn_block_set_warm(&arena, self.handle.offset)
-            check(status)
+            check(status, <uint64_t>source.len)
         finally:
             PyBuffer_Release(&source)
 
@@ -364,7 +387,7 @@ def blocks_part_own() -> None:
 
 cdef Block block_allocate(psn_block_kind kind, uint64_t size):
     cdef psn_handle handle
-    check(psn_block_allocate(&arena, kind, size, &handle))
+    check(psn_block_allocate(&arena, kind, size, &handle), size)
     return block_object(handle)
 
 

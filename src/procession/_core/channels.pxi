@@ -41,7 +41,7 @@ def message_new(refs, uint64_t body_size) -> Message:
     """A message of `body_size` bytes of any content that refers to the blocks `refs`."""
     cdef Message message = Message.__new__(Message)
     cdef psn_handle handle
-    check(psn_message_allocate(&arena, <uint32_t>len(refs), body_size, &handle))
+    check(psn_message_allocate(&arena, <uint32_t>len(refs), body_size, &handle), body_size)
     message.handle = handle
     for block in refs:
         check(psn_message_refer(&arena, handle.offset, (<Block?>block).handle))
@@ -194,7 +194,7 @@ cdef class Channel:
             data = PyBytes_AS_STRING(payload)
             size = PyBytes_GET_SIZE(payload)
             if <uint64_t>size > PSN_INLINE:
-                check(psn_message_allocate(&arena, 0, <uint64_t>size, &handle))
+                check(psn_message_allocate(&arena, 0, <uint64_t>size, &handle), <uint64_t>size)
                 message = Message.__new__(Message)
                 message.handle = handle
                 memcpy(psn_message_body(message.view()), data, <size_t>size)

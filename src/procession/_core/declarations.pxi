@@ -95,6 +95,7 @@ cdef extern from "arena.h" nogil:
     enum psn_process_state:
         PSN_SLOT_FREE
         PSN_SLOT_ENDED
+        PSN_SLOT_SWEPT
     struct psn_block:
         uint64_t size
         psn_a64 generation
@@ -119,6 +120,7 @@ cdef extern from "arena.h" nogil:
     struct psn_handle:
         uint64_t offset
         uint64_t generation
+    uint32_t PSN_SLOTS
     uint32_t PSN_PAGE
     psn_status psn_arena_create(psn_arena *arena, uint64_t size)
     psn_status psn_arena_attach(psn_arena *arena, int fd)
