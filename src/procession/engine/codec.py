@@ -35,6 +35,7 @@ from procession._core import (
 )
 from procession._stdlib import has_extra_reducers, make_pickler
 from procession.engine import descriptors
+from procession.engine.brief import brief
 from procession.errors import CannotEncode
 
 __all__ = [
@@ -175,6 +176,8 @@ def _forget(buffers: _Buffers, before: int) -> None:
 def _dump_otherwise(value: Any, buffers: _Buffers, complaint: Exception, before: int) -> bytes:
     """Plain pickle has refused."""
     _forget(buffers, before)
+    if isinstance(complaint, MemoryError):
+        raise complaint  # there is nothing wrong with the object
     try:
         return _dump_with_reducers(value, None if buffers is None else buffers.append)
     except Exception:
@@ -183,17 +186,9 @@ def _dump_otherwise(value: Any, buffers: _Buffers, complaint: Exception, before:
         except Exception:
             _forget(buffers, before)
             raise CannotEncode(
-                f"cannot pickle {type(value).__name__} {_short(value)}: {complaint}; "
+                f"cannot pickle {type(value).__name__} {brief(value, 120)}: {complaint}; "
                 "leave out what belongs to this process alone (locks of threads, open files, sockets, generators)"
             ) from complaint
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        return "(without a repr)"
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], exported: list[Block]) -> Message:

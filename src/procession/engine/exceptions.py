@@ -12,6 +12,7 @@ import types
 from typing import Any
 
 from procession.engine import codec
+from procession.engine.brief import brief
 from procession.errors import CannotDecode, CannotEncode
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     "encode_error",
     "rebuild_exc",
 ]
+
+
+_TEXT_LIMIT = 2000  # characters of what a message says of a value or of another error
 
 
 class Ended(BaseException):
@@ -83,11 +87,8 @@ def rebuild_exc(exc: BaseException, tb: str) -> BaseException:
 
 
 def _text(value: object) -> str:
-    """Its repr, whatever that does."""
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    """Its repr or the beginning of it, whatever that does."""
+    return brief(value, _TEXT_LIMIT)
 
 
 def _format(error: BaseException, tb: types.TracebackType | None) -> str:
@@ -105,6 +106,8 @@ def describe(error: BaseException) -> str:
         text = str(error)
     except Exception as reason:
         text = f"(its text cannot be had: {type(reason).__name__})"
+    if len(text) > _TEXT_LIMIT:
+        text = text[:_TEXT_LIMIT] + "..."
     return f"{type(error).__qualname__}: {text}"
 
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from procession.engine import codec, descriptors, memory, wire
 from procession.engine.batches import Estimate
+from procession.engine.brief import brief
 
 __all__ = ["FunctionTable", "LocalFunction", "SentFunction", "describe_call"]
 
 _KEPT = 64
+_SHOWN = 20  # arguments of a call, in messages
 # Functions that pickle by reference and cannot change under their name; all others are encoded for each call.
 _STABLE = (types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -39,7 +42,7 @@ class LocalFunction:
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__qualname__", None)
-        return f"{getattr(self.function, '__module__', '')}.{name}" if name else repr(self.function)[:80]
+        return f"{getattr(self.function, '__module__', '')}.{name}" if name else brief(self.function, 80)
 
 
 class SentFunction(LocalFunction):
@@ -116,15 +119,16 @@ def describe_call(batch: Any, index: int) -> tuple[str, str]:
     if calling == wire.ITEM:
         arguments = _short(item)
     elif calling == wire.STAR:
-        arguments = ", ".join(map(_short, item))
+        arguments = _joined(map(_short, item))
     else:
-        arguments = ", ".join([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
+        arguments = _joined([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
     return repr(batch.function), arguments
 
 
 def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return brief(value, 60)
+
+
+def _joined(arguments: Iterable[str]) -> str:
+    shown = list(islice(arguments, _SHOWN + 1))
+    return ", ".join(shown if len(shown) <= _SHOWN else [*shown[:_SHOWN], "..."])
