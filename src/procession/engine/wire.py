@@ -200,6 +200,9 @@ def encode_results(
 
     A value that cannot be pickled becomes a failure of its own.  Calls `begin` with the position and the item that each value
     belongs to, before it is pickled alone.
+
+    Raises:
+        MemoryError: there is not enough for all of them at once.
     """
     if not failures and is_plain(values):
         return [dumps((pieces, values), 5)]
@@ -237,7 +240,7 @@ def _encode_single(piece: tuple[int, int, int, int], value: Any, error: BaseExce
     if error is None:
         try:
             return encode([value], struct.pack("<B4Q", 0, *piece))
-        except Ended:
+        except (Ended, MemoryError):
             raise
         except BaseException as reason:
             error = MaybeEncodingError(reason.__cause__ or reason, value)
@@ -260,7 +263,7 @@ def _pack_results(
         _begin_value(pieces, index, begin)
         try:
             payload = encode(value)
-        except Ended:
+        except (Ended, MemoryError):
             raise
         except BaseException as reason:
             sent.append((index, encode_error(MaybeEncodingError(reason.__cause__ or reason, value))))

@@ -25,7 +25,7 @@ from procession.engine import codec, launch, lifetime, wire
 from procession.engine.codec import Payload
 from procession.engine.exceptions import Ended, describe, encode_error
 from procession.engine.wire import RunnerSpec
-from procession.errors import CannotDecode, Closed
+from procession.errors import CannotDecode, Closed, OutOfMemory
 from procession.worker import cores, streams
 
 __all__ = ["Runner", "main"]
@@ -216,13 +216,47 @@ class Runner:
         """Send what has been done so far."""
         if not self.pieces:
             return
+        pieces, values, failures = self.pieces, self.values, self.failures
+        self.pieces, self.values, self.failures = [], [], []
+        sent = 0
         try:
-            payloads = self.encode_results(self.pieces, self.values, self.failures, claim_value)
-        finally:
-            self.pieces, self.values, self.failures = [], [], []
-        self.end_if_told()
-        for payload in payloads:
-            self.spec.results.put(payload)
+            payloads = self.encode_results(pieces, values, failures, claim_value)
+            self.end_if_told()
+            for payload in payloads:
+                self.spec.results.put(payload)
+                sent += 1
+        except MemoryError as error:
+            self.end_if_told()
+            self.send_singly(pieces, values, failures, sent, error)
+
+    def send_singly(
+        self,
+        pieces: list[int],
+        values: list[Any],
+        failures: list[tuple[int, BaseException]],
+        sent: int,
+        error: MemoryError,
+    ) -> None:
+        """There was no memory for all results but the first `sent` at once: only those that do not fit alone fail."""
+        faults = dict(failures)
+        is_alone = len(values) == 1
+        at = 0
+        fields = iter(pieces)
+        for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
+            for item in range(first, first + count):
+                index, at = at, at + 1
+                if index < sent:
+                    continue
+                piece = [position, item, 1, elapsed_ns // count]
+                fault = [(0, faults[index])] if index in faults else []
+                try:
+                    if is_alone:
+                        raise error
+                    self.spec.results.put(self.encode_results(piece, [values[index]], fault, claim_value)[0])
+                except MemoryError as reason:
+                    fault = [(0, _unsent(values[index], reason))]
+                    values[index] = None
+                    self.spec.results.put(self.encode_results(piece, [None], fault, claim_value)[0])
 
     def lost(self, tag: int, position: int, header: bytes, error: BaseException) -> None:
         """A batch cannot be begun."""
@@ -261,4 +295,12 @@ class _Careful:
 def _undecoded(error: BaseException) -> CannotDecode:
     lost = CannotDecode(f"the arguments arrived but cannot be unpickled in the worker: {describe(error)}")
     lost.__cause__ = error
+    return lost
+
+
+def _unsent(value: object, reason: MemoryError) -> OutOfMemory:
+    size = f" of {len(value):,} bytes" if isinstance(value, (bytes, bytearray)) else ""
+    why = str(reason) or "this process has no more memory (ulimit -v, or the system's)"
+    lost = OutOfMemory(f"the task has returned a {type(value).__name__}{size}, which cannot be sent: {why}")
+    lost.__cause__ = reason
     return lost
