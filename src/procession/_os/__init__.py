@@ -6,6 +6,7 @@
     wait_readable(fds, timeout) -> those that are readable
     interpreter_command(executable, code, arguments) -> the command that starts a fresh Python
     start_program(command, fds) -> pid
+    limit_hint(errno)           -> in words what ran out and what to do, None if nothing did
     thread_count()              -> threads of this process
     own_memory()                -> bytes of memory that this process shares with no other
     descendants(pid), kill(them) -> what is running below a process; end those that still do
@@ -39,6 +40,7 @@ from procession._os.posix import (
     end_at_once,
     interpreter_command,
     kill,
+    limit_hint,
     open_sentinel,
     own_memory,
     start_program,
@@ -78,6 +80,7 @@ __all__ = [
     "interpreter_command",
     "is_own_user",
     "kill",
+    "limit_hint",
     "listen_nearby",
     "memory_file",
     "memory_read",

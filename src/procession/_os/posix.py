@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import signal
 import sys
@@ -17,6 +18,7 @@ __all__ = [
     "end_at_once",
     "interpreter_command",
     "kill",
+    "limit_hint",
     "open_sentinel",
     "own_memory",
     "start_program",
@@ -61,6 +63,22 @@ def collect(pid: int, sentinel: int) -> int | str | None:
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
+def limit_hint(number: int | None) -> str | None:
+    """What ran out if the system gives this error, and what to do; None if nothing did."""
+    if number == errno.EMFILE:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return f"this process may have {limit} open files (ulimit -n), and has them: close some or raise the limit"
+    if number == errno.ENFILE:
+        return "the system has as many open files as it can (fs.file-max)"
+    if number == errno.EAGAIN:
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        limits = f"ulimit -u, which is {limit}" if limit != resource.RLIM_INFINITY else "its control group's pids.max"
+        return f"this user has as many processes and threads as are allowed ({limits}, or the system's)"
+    if number == errno.ENOMEM:
+        return "there is too little memory, or address space (ulimit -v)"
+    return None
+
+
 def own_memory() -> int:
     """Bytes of memory that this process shares with no other: not what it has of its parent's since the fork."""
     import psutil
@@ -70,11 +88,13 @@ def own_memory() -> int:
 
 def descendants(pid: int) -> list[Any]:
     """The processes below `pid`, for kill()."""
-    import psutil
-
+    try:
+        import psutil
+    except (ImportError, OSError):
+        return []  # no descriptor is left to import it with
     try:
         return list(psutil.Process(pid).children(recursive=True))
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return []
 
 
@@ -85,7 +105,7 @@ def kill(processes: list[Any]) -> None:
     for process in processes:
         try:
             process.kill()
-        except psutil.Error:
+        except (psutil.Error, OSError):
             pass
 
 

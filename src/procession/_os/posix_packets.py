@@ -130,7 +130,14 @@ def memory_write(fd: int, data: Buffer, at: int) -> None:
     """Write `data` into such a file, from `at` on."""
     view = memoryview(data)
     while view.nbytes:
-        count = os.pwrite(fd, view, at)
+        try:
+            count = os.pwrite(fd, view, at)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            raise OSError(
+                errno.EFBIG, "File too large: ulimit -f allows no memory for a message of that size"
+            ) from None
         view = view[count:]
         at += count
 

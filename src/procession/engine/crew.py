@@ -48,6 +48,7 @@ class _Handle(Protocol):
 
     @property
     def _child(self) -> Member | None: ...
+    def is_alive(self) -> bool: ...
 
 
 class Exit(NamedTuple):
@@ -123,11 +124,17 @@ class Crew:
         exitcode = child.poll()
         if exitcode is None:
             return None
-        del self._children[identity], self.handles[identity]
+        self._let_go(identity)
         condemned = self._condemned.pop(identity, None)
         if condemned is not None and condemned.descendants:
             _os.kill(condemned.descendants)
         return Exit(identity, child.pid, exitcode, child.claim, child.head)
+
+    def _let_go(self, identity: int) -> None:
+        self._children.pop(identity, None)
+        handle = self.handles.pop(identity, None)
+        if handle is not None:
+            handle.is_alive()  # the door that made it lets go of it, too, and so of its descriptor
 
     def share_among(self, workers: int) -> None:
         """How many of them the next one that starts shares the work with."""
@@ -199,8 +206,7 @@ class Crew:
             if child.wait(deadline) is None:
                 child.kill()
                 child.wait()
-            self._children.pop(identity, None)
-            self.handles.pop(identity, None)
+            self._let_go(identity)
 
     def terminate(self) -> None:
         """Ask all of them to end."""

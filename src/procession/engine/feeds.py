@@ -186,11 +186,20 @@ class Feed:
         if not items:
             return
         start, self.sent = self.sent, self.sent + len(items)
+        self._queue(Batch(self.ticket, self._function, start, items, self._mode, self.lane, self._terms))
+
+    def _queue(self, batch: Batch) -> None:
         try:
-            self._engine.queue(Batch(self.ticket, self._function, start, items, self._mode, self.lane, self._terms))
+            self._engine.queue(batch)
         except BaseException as error:
-            self._engine.deliver(self.ticket, start, [None] * len(items), dict.fromkeys(range(len(items)), error))
-            if not isinstance(error, Exception):
+            count = len(batch.items)
+            if count > 1 and isinstance(error, Exception):
+                for i in range(count):  # one that cannot be sent spoils no other
+                    self._queue(batch.part(i, i + 1))
+                return
+            self._engine.deliver(batch.ticket, batch.start, [None] * count, dict.fromkeys(range(count), error))
+            # An interrupt comes to the main thread.  In any other it is the item's own, and the feed goes on.
+            if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
                 raise
 
     def _end(self, error: BaseException | None) -> None:

@@ -89,6 +89,7 @@ def start(
         RuntimeError: this interpreter is still importing the main module that starts the child.
         CannotEncode: `body` cannot be pickled.
         OutOfMemory: no process slot is left.
+        OSError: no descriptor, process or memory is left; it says which limit there is.
     """
     if _booting or frozen_command() is not None:
         raise RuntimeError(
@@ -98,7 +99,7 @@ def start(
             "so that a child can import the module without running it."
         )
     memory.ensure()
-    with _Deaf() as hush:
+    with _limits_told(), _Deaf() as hush:
         if method == "fork":
             entry = body if deaf else functools.partial(_hear_and_run, hush, body)
             if not _core.is_only_thread():
@@ -111,6 +112,18 @@ def start(
                 started(_start_forked(entry, None, warns=False))
         else:
             started(_start_apart(method, body, hush, quiet=quiet, deaf=deaf))
+
+
+@contextmanager
+def _limits_told() -> Iterator[None]:
+    """An error of the system says what ran out, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        hint = _os.limit_hint(error.errno)
+        if hint is None:
+            raise
+        raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: no process can be started; {hint}") from error
 
 
 class _Deaf:
@@ -166,7 +179,11 @@ def _start_forked(body: Callable[[], int], hold: Hold | None, *, warns: bool) ->
     around = nullcontext() if hold is None else bystanders.at_rest(lambda: hold.is_due)
     with _room_for_sentinel(), around, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            _core.process_sweep(memory.claim_fork_identity(), False)  # the child that did not come holds nothing
+            raise
         if pid == 0:
             caught.clear()
     if pid == 0:
@@ -288,16 +305,18 @@ class _ForkServer:
         if self._socket is None:
             import socket
 
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            identity = _core.process_reserve()
             facts = {**main_facts(), "preload": list(_preload)}
+            identity = _core.process_reserve()
+            ours = theirs = None
             try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(facts))), identity)
                 with theirs, _Deaf():
                     pid = _start_fresh("procession.worker.server", identity, [theirs.fileno()])
                     self._server = Child(pid, identity)
             except BaseException:
-                ours.close()
+                if ours is not None:
+                    ours.close()
                 if self._server is None:
                     _core.process_sweep(identity, False)
                 raise

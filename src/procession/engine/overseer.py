@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from procession.engine import wire
 from procession.engine.batches import Batch
+from procession.engine.clock import clock_ns
 from procession.engine.crew import Crew
 from procession.engine.delivery import given_up, task_failed
 from procession.engine.scheduler import (
@@ -29,18 +30,21 @@ from procession.engine.scheduler import (
     StartWorker,
     WorkerExited,
 )
+from procession.errors import OutOfMemory, StartFailed
 
 __all__ = ["Overseer"]
 
 _LOOK_NS = 100_000_000  # a death is noticed within this
 _QUICK_LOOK_NS = 10_000_000  # while a task has a time limit, or is being ended
+_PATIENCE_NS = 5_000_000_000  # how long work waits for a worker when none is left and none can be started
 _LONG_NS = 20_000_000  # a task that runs for longer keeps nothing behind it that another worker could run
 
 
 class _Engine(Protocol):
-    def queue(self, batch: Batch) -> None: ...
+    def queue_again(self, batch: Batch) -> None: ...
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None: ...
     def give_up(self, error: BaseException) -> None: ...
+    def fail_all(self, error: BaseException) -> None: ...
     def take_all_arrived(self) -> None: ...
     @property
     def is_over(self) -> bool: ...
@@ -60,6 +64,7 @@ class Overseer:
         self._crew = crew
         self._tasks = tasks
         self._grace = grace
+        self._stuck_since_ns = 0  # since when there is no worker and none can be started; 0 if there is one
 
     @property
     def pause_ns(self) -> int:
@@ -101,7 +106,7 @@ class Overseer:
                 if self._tasks.withdraw(position, [seen.worker], wire.TAKEN_BACK):
                     batch = self._scheduler.forget(position)
                     if batch is not None:
-                        self._engine.queue(batch.part(batch.finished, len(batch.items)))
+                        self._engine.queue_again(batch.part(batch.finished, len(batch.items)))
 
     def abandon(self, batch: Any) -> bool:
         """Nobody wants the batch's results: take it back, or have whoever runs it ended; whether it was taken back."""
@@ -135,7 +140,7 @@ class Overseer:
                     self._crew.spare(worker)
                 case Requeue(batch):
                     if not batch.ticket.is_over:
-                        self._engine.queue(batch)
+                        self._engine.queue_again(batch)
                 case Fail(batch, index):
                     if not batch.ticket.is_over:
                         self._engine.deliver(batch.ticket, batch.start + index, [None], {0: task_failed(action, pid)})
@@ -146,6 +151,23 @@ class Overseer:
         try:
             self._scheduler.started(self._crew.start())
         except Exception as error:
+            # Too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
             if len(self._crew) == 0:
-                self._engine.give_up(error)
-            # Else too many processes or descriptors, maybe for a moment: the others go on, and the next look tries again.
+                self._nobody_left(error)
+        else:
+            self._stuck_since_ns = 0
+
+    def _nobody_left(self, error: Exception) -> None:
+        """All workers have ended, and none can be started: wait for better times, but nobody for ever."""
+        if not self._scheduler.has_been_up or not isinstance(error, (OSError, OutOfMemory)):
+            self._engine.give_up(error)
+            return
+        now = clock_ns()
+        self._stuck_since_ns = self._stuck_since_ns or now
+        if now - self._stuck_since_ns >= _PATIENCE_NS:
+            self._stuck_since_ns = 0
+            failure = StartFailed(
+                f"the workers have ended, and for {_PATIENCE_NS / 1e9:g} s none could be started: {error}"
+            )
+            failure.__cause__ = error
+            self._engine.fail_all(failure)

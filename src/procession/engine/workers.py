@@ -101,6 +101,8 @@ class Workers:
         """One call."""
         with self._lock:
             self._check_usable()
+            if self._keeper is None:
+                self._start_keeper(must=ticket.has_callback)
             try:
                 ticket.function = self._functions.sent[function]
             except (KeyError, TypeError):
@@ -115,8 +117,8 @@ class Workers:
             self._put(ticket)
             self.submitted += 1
             keeper = self._keeper
-            if keeper is None or keeper.is_idle or ticket.has_callback:
-                self._wake_keeper(ticket.has_callback)
+            if keeper is not None and (keeper.is_idle or ticket.has_callback):
+                keeper.wake(ticket.has_callback)
 
     def map(
         self,
@@ -155,13 +157,16 @@ class Workers:
 
     def _begin(self, feed: Feed) -> None:
         with self._lock:
+            if self._keeper is None:
+                self._start_keeper(must=feed.ticket.has_callback)
             self._feeds.append(feed)
             try:
                 feed.begin()
             except BaseException:
                 feed.stop()  # nobody will have the results
                 raise
-            self._wake_keeper(feed.ticket.has_callback)
+            if self._keeper is not None:
+                self._keeper.wake(feed.ticket.has_callback)
 
     def advance(self, feed: Feed) -> None:
         """Its reader has read: send what there is room for."""
@@ -179,13 +184,20 @@ class Workers:
         with self._lock:
             self._put(batch)
 
+    def queue_again(self, batch: Any) -> None:
+        """The same for what its caller does not put himself: if it cannot be put now, its ticket gets the error."""
+        try:
+            self.queue(batch)
+        except Exception as error:
+            self._deliver_errors(batch, error)
+
     def _put(self, batch: Any) -> None:  # a Batch, or a CallTicket, which is its own
         if self._failure is not None:
             raise self._failure
         payload = batch.function.encode(batch.mode, batch.items)
         if payload is None:
             for i in range(len(batch.items)):
-                self._put(batch.part(i, i + 1))
+                self.queue_again(batch.part(i, i + 1))
             return
         # Only this process puts, and under the lock: the position is known before the batch can be finished.
         position = self._tasks.tail
@@ -270,7 +282,7 @@ class Workers:
         with self._lock:
             for tag, payload in messages:
                 if tag == wire.RESULTS:
-                    self._finished += deliver_results(payload, self._scheduler, self.queue)
+                    self._finished += deliver_results(payload, self._scheduler, self.queue_again)
                 elif tag != wire.NUDGE:
                     self._take_message(tag, payload)
         return bool(messages)
@@ -300,10 +312,13 @@ class Workers:
             batch = self._scheduler.forget(position)
             if batch is None:
                 return
-            if batch.function.resend_by_value(generation):
-                self.queue(batch)
-                return
-            error = wire.function_error(batch.function, reason) if tag == wire.FUNCTION_LOST else reason
+            try:
+                if batch.function.resend_by_value(generation):
+                    self.queue_again(batch)
+                    return
+                error = wire.function_error(batch.function, reason) if tag == wire.FUNCTION_LOST else reason
+            except Exception as complaint:
+                error = complaint
             self._deliver_errors(batch, error)
 
     def _deliver_errors(self, batch: Batch, error: BaseException) -> None:
@@ -372,6 +387,14 @@ class Workers:
             self._crew.kill()
         self.turns.tell()
 
+    def fail_all(self, error: BaseException) -> None:
+        """Every ticket gets `error`, and nothing of it is run later; the pool goes on with what is submitted from now on."""
+        with self._lock:
+            for position in self._scheduler.in_flight:
+                self._tasks.withdraw(position, self._crew.identities, wire.TAKEN_BACK)
+            self._drop_all(error)
+        self.turns.tell()
+
     def _drop_all(self, error: BaseException) -> None:
         feeds, self._feeds = self._feeds, []
         tickets = list({id(batch.ticket): batch.ticket for batch in self._scheduler.in_flight.values()}.values())
@@ -386,11 +409,13 @@ class Workers:
 
     # ---- the keeper ----
 
-    def _wake_keeper(self, soon: bool) -> None:
-        keeper = self._keeper
-        if keeper is None:
-            keeper = self._keeper = Keeper(self)
-        keeper.wake(soon)
+    def _start_keeper(self, *, must: bool) -> None:
+        """Where no thread can be started, those who wait for results drive, but nobody would call back."""
+        try:
+            self._keeper = Keeper(self)
+        except RuntimeError:
+            if must:
+                raise
 
     def has_work(self) -> bool:
         if self._scheduler.in_flight or self._finished:
