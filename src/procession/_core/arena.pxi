@@ -173,7 +173,7 @@ def process_enter(uint32_t identity) -> None:
 
 def process_leave(int exitcode) -> None:
     """This process ends in order: locks that it holds are not those of a dead owner."""
-    if arena.base != NULL:
+    if arena.base != NULL and is_entered():
         psn_process_leave(&arena, <uint32_t>exitcode)
 
 

@@ -27,7 +27,7 @@ from procession.engine.children import Child
 from procession.engine.clock import deadline_after
 from procession.engine.interrupts import Hold
 from procession.engine.program import command_line, frozen_command, main_facts
-from procession.errors import StartFailed
+from procession.errors import OutOfMemory, StartFailed
 
 if TYPE_CHECKING:
     import socket
@@ -179,19 +179,27 @@ def _start_forked(body: Callable[[], int], hold: Hold | None, *, warns: bool) ->
     around = nullcontext() if hold is None else bystanders.at_rest(lambda: hold.is_due)
     with _room_for_sentinel(), around, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        memory.prepare_fork()
+        parent = _core.process_identity()
         try:
             pid = os.fork()
-        except OSError:
+        except BaseException:
             _core.process_sweep(memory.claim_fork_identity(), False)  # the child that did not come holds nothing
             raise
         if pid == 0:
             caught.clear()
     if pid == 0:
+        if _core.process_identity() == parent:
+            os._exit(1)
         if hold is not None:
             hold.abandon()
         atexit._clear()  # the parent's affairs
         end_process(body)
-    child = Child(pid, memory.claim_fork_identity())
+    identity = memory.claim_fork_identity()
+    if not identity:
+        _os.end_at_once(pid)
+        raise OutOfMemory("no room is left in the shared memory to note what a child process holds")
+    child = Child(pid, identity)
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
     # before the child is known, because the warning may be an error.
     if warns and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):

@@ -23,11 +23,14 @@ __all__ = [
     "fork_as",
     "ledger",
     "new_block",
+    "prepare_fork",
 ]
 
 _making = threading.Lock()
 # Thread -> identity of the child that it is about to fork.
 _forking: dict[int, int] = {}
+# Thread -> the same, reserved before its fork began.
+_prepared: dict[int, int] = {}
 # Threads that fork in the name of a slot that another process has reserved.
 _named: dict[int, int] = {}
 _WARM_AFTER_IDLE = 64 << 20
@@ -76,19 +79,38 @@ def fork_as(identity: int) -> None:
     _named[threading.get_ident()] = identity
 
 
+def prepare_fork() -> None:
+    """Reserve the identity of the child that this thread's next fork makes: the fork itself cannot be called off.
+
+    Raises:
+        OutOfMemory: no process slot is left.
+    """
+    me = threading.get_ident()
+    _forking.pop(me, None)
+    _prepared[me] = _core.process_reserve()
+
+
 def claim_fork_identity() -> int:
-    """After a fork, in the parent: the identity of the child that this thread has just made."""
-    return _forking.pop(threading.get_ident(), 0)
+    """After a fork, in the parent: the identity of the child that this thread has made or was about to make; 0 if it has none."""
+    me = threading.get_ident()
+    prepared = _prepared.pop(me, 0)
+    return _forking.pop(me, 0) or prepared
 
 
 def _before_fork() -> None:
     if not _core.arena_is_ready():
         return
     me = threading.get_ident()
+    _forking.pop(me, None)
+    # What is raised here is printed, and the fork goes on: its child is without a slot, and must leave the parent's alone.
     identity = _named.pop(me, 0)
     if not identity:
-        identity = _core.process_reserve()
-        _core.process_inherit(identity)
+        identity = _prepared.pop(me, 0) or _core.process_reserve()
+        try:
+            _core.process_inherit(identity)
+        except MemoryError:
+            _core.process_sweep(identity, False)
+            raise
         _core.blocks_part_own()
     _forking[me] = identity
 
@@ -97,6 +119,7 @@ def _forked_in_child() -> None:
     identity = _forking.pop(threading.get_ident(), 0)
     _forking.clear()
     _named.clear()
+    _prepared.clear()
     if identity:
         _core.process_enter(identity)
 
