@@ -7,7 +7,7 @@
     interpreter_command(executable, code, arguments) -> the command that starts a fresh Python
     start_program(command, fds) -> pid
     limit_hint(errno)           -> in words what ran out and what to do, None if nothing did
-    thread_count()              -> threads of this process
+    thread_count()              -> threads of this process; end_library_threads() ends those that libraries start anew
     own_memory()                -> bytes of memory that this process shares with no other
     descendants(pid), kill(them) -> what is running below a process; end those that still do
 
@@ -38,6 +38,7 @@ from procession._os.posix import (
     collect,
     descendants,
     end_at_once,
+    end_library_threads,
     interpreter_command,
     kill,
     limit_hint,
@@ -77,6 +78,7 @@ __all__ = [
     "cpu_share",
     "descendants",
     "end_at_once",
+    "end_library_threads",
     "interpreter_command",
     "is_own_user",
     "kill",

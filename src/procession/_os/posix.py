@@ -16,6 +16,7 @@ __all__ = [
     "collect",
     "descendants",
     "end_at_once",
+    "end_library_threads",
     "interpreter_command",
     "kill",
     "limit_hint",
@@ -147,3 +148,15 @@ def start_program(command: Sequence[str | bytes], fds: Sequence[int], *, executa
 def thread_count() -> int:
     """Threads of this process, those of libraries included."""
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208
+
+
+def end_library_threads() -> None:
+    """Have libraries end the threads that they can start anew, as they do at a fork of libc's."""
+    import ctypes
+
+    libc = ctypes.PyDLL(None)  # not os.fork(): this is no child of the program's, and nobody else is to hear of it
+    pid = libc.fork()
+    if pid == 0:
+        libc._exit(0)
+    if pid > 0:
+        os.waitpid(pid, 0)

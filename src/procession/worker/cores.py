@@ -99,7 +99,7 @@ def _loaded_libraries() -> list[Any]:
 
 def _limit(library: Any, threads: int) -> None:
     try:
-        if (library.num_threads or 0) <= threads or _limit_forked_openblas(library, threads):
+        if (library.num_threads or 0) <= threads or _limit_idle_openblas(library, threads):
             return
         library.set_num_threads(threads)
         if hasattr(library, "clear_controlling_thread"):
@@ -108,10 +108,10 @@ def _limit(library: Any, threads: int) -> None:
         pass
 
 
-def _limit_forked_openblas(library: Any, threads: int) -> bool:
-    """Whether it is an OpenBLAS that lost its threads at the fork, which will start no more than so many when it needs them.
+def _limit_idle_openblas(library: Any, threads: int) -> bool:
+    """Whether it is an OpenBLAS without threads, as after a fork, that will start no more than so many when it needs them.
 
-    To be told, it would first start as many as it had in the parent, and these spin for a while.
+    To be told by its function it would first start as many as it had in the parent, and these spin for a while.
     """
     if library.internal_api != "openblas" or library.threading_layer != "pthreads":
         return False
@@ -121,7 +121,7 @@ def _limit_forked_openblas(library: Any, threads: int) -> bool:
         has_threads, most, used = (
             c_int.in_dll(library.dynlib, name) for name in ("blas_server_avail", "blas_num_threads", "blas_cpu_number")
         )
-    except ValueError:  # it keeps them to itself
+    except ValueError:  # the builds that come with NumPy 2.5 keep them to themselves
         return False
     if has_threads.value:
         return False

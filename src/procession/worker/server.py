@@ -13,12 +13,10 @@ import importlib
 import os
 import socket
 import sys
-import warnings
 from typing import Any, NoReturn
 
 from procession import _core, _os
 from procession.engine import codec, launch, memory, program
-from procession.engine.children import Child
 from procession.engine.launch import ANSWER, REQUEST
 from procession.worker import boot, loop
 
@@ -44,7 +42,10 @@ def _serve(requests: socket.socket) -> int:
     del message
     _core.die_with_parent(facts["parent"])
     _preload(facts)
-    _end_threads()
+    if _os.thread_count() > 1:
+        # What a library registers for a fork of libc's does not run at ours: children would wait for threads of OpenBLAS's
+        # that they do not have.  Now they start them when they need them.
+        _os.end_library_threads()
     while True:
         identity, fds = _next_request(requests)
         if not identity:
@@ -61,21 +62,6 @@ def _serve(requests: socket.socket) -> int:
         for fd in fds:
             os.close(fd)
         requests.send(ANSWER.pack(pid))
-
-
-def _end_threads() -> None:
-    """Have the libraries that were preloaded end their threads, as some do at a fork; they start them anew when needed.
-
-    They hear of libc's fork and not of ours: a child would wait for threads that it does not have.  OpenBLAS is one of them.
-    """
-    if _os.thread_count() == 1:
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    Child(pid, memory.claim_fork_identity()).end()
 
 
 def _next_request(requests: socket.socket) -> tuple[int, list[int]]:
