@@ -85,3 +85,8 @@ def hold_pool(method: str, pids: Any) -> None:
     pool.map(abs, range(4))
     pids.put([os.getpid(), *(worker.pid for worker in pool._pool)])
     procession.Event().wait()
+
+
+def draw_for(item: object, other: object = None) -> tuple[object, float, float]:
+    """What a task draws, beside its arguments."""
+    return item, *draw()

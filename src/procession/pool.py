@@ -15,6 +15,7 @@ All that runs calls takes what each of them may cost, by keyword:
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -30,7 +31,7 @@ from procession.engine.wire import RunnerSpec
 from procession.engine.workers import Workers
 from procession.errors import PoolClosed, TaskTimeout
 from procession.results import ApplyResult, AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
-from procession.worker import cores, loop
+from procession.worker import cores, loop, streams
 
 __all__ = [
     "ApplyResult",
@@ -72,6 +73,9 @@ class Pool:
         context: whose start method the workers are started with.
         max_memory_per_worker: bytes of memory of its own after which a worker is replaced, between two tasks.
         grace: seconds between the soft signal (SIGTERM) and the hard one, wherever a worker is ended.
+        seed: each task begins with streams of `random` and ``numpy.random`` that follow from this, from how many calls of the
+            pool's methods came before, and from the item's place in its input: not from who runs it.  Without one each
+            worker has streams of its own.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Pool:
         *,
         max_memory_per_worker: int | None = None,
         grace: float = 0.4,
+        seed: int | str | bytes | None = None,
     ) -> None:
         self._state = INIT
         if context is None:
@@ -96,6 +101,10 @@ class Pool:
                 raise ValueError(f"{name} must be a positive int or None, got {limit!r}")
         if not 0 <= grace < float("inf"):
             raise ValueError(f"grace must be a number of seconds that is not negative, got {grace!r}")
+        if seed is not None and not isinstance(seed, (int, str, bytes)):
+            raise TypeError(f"seed must be an int, a str, bytes or None, got {seed!r}")
+        self._seed = seed
+        self._calls = itertools.count()
         by_value = context.get_start_method() != "fork" and program.main_origin() is None
         self._workers = Workers(
             self._processes,
@@ -108,6 +117,8 @@ class Pool:
             grace=grace,
         )
         self._state = RUN
+
+    _seed: int | str | bytes | None = None
 
     @staticmethod
     def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
@@ -144,7 +155,10 @@ class Pool:
         """``func(*args, **kwds)`` in a worker; returns at once."""
         terms = None if timeout is None and not retries else self._terms(timeout, retries, retry_on)
         result = ApplyResult(self._workers, callback, error_callback, terms)
-        self._workers.submit(result, func, args if type(args) is tuple else tuple(args), kwds)
+        args = args if type(args) is tuple else tuple(args)
+        if self._seed is not None:
+            func, args, kwds = self._seeded(func, unpack=True), (next(self._calls), 0, args, kwds), None
+        self._workers.submit(result, func, args, kwds)
         return result
 
     # ---- many calls, all results ----
@@ -235,6 +249,10 @@ class Pool:
         items: Any = iterable if hasattr(iterable, "__len__") else list(iterable)
         if chunksize is None and not self._workers.batching:
             chunksize = max(1, -(-len(items) // (self._processes * 4)))
+        if self._seed is not None:
+            call = next(self._calls)
+            items = [(call, index, item) for index, item in enumerate(items)]
+            func, mode = self._seeded(func, unpack=mode == wire.STAR), wire.STAR
         result = MapResult(self._workers, len(items), callback, error_callback, keeps_errors=_keeps(on_error))
         self._workers.map(result, func, mode, items, chunksize, terms)
         return result
@@ -281,7 +299,7 @@ class Pool:
         self,
         iterator: _Results,
         stream: UnorderedStream,
-        func: Callable[[Any], Any],
+        func: Callable[..., Any],
         iterable: Iterable[Any],
         chunksize: int,
         buffersize: int | None,
@@ -293,7 +311,11 @@ class Pool:
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be at least 1, got {buffersize}")
         chunk = None if chunksize is _AUTOMATIC else chunksize
-        iterator._feed = self._workers.stream(stream, func, wire.ITEM, iterable, chunk, buffersize, terms)
+        mode = wire.ITEM
+        if self._seed is not None:
+            func, mode = self._seeded(func, unpack=False), wire.STAR
+            iterable = zip(itertools.repeat(next(self._calls)), itertools.count(), iterable, strict=False)
+        iterator._feed = self._workers.stream(stream, func, mode, iterable, chunk, buffersize, terms)
         return iterator
 
     # ---- the pool itself ----
@@ -309,6 +331,10 @@ class Pool:
         self._check_running()
         self._processes = _checked_size(processes, None)
         self._workers.resize(self._processes)
+
+    def _seeded(self, func: Callable[..., Any], *, unpack: bool) -> streams.Seeded:
+        assert self._seed is not None
+        return streams.Seeded(func, self._seed, unpack=unpack)
 
     def _check_running(self) -> None:
         if self._state != RUN:

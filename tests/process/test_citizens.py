@@ -81,6 +81,42 @@ def test_a_place_gives_the_same_draws_in_every_worker(ctx):
     pool.join()
 
 
+def seeded_draws(ctx, workers, seed):
+    """What each kind of call draws in a pool with that seed."""
+    with ctx.Pool(workers, seed=seed) as pool:
+        drawn = [
+            pool.map(citizen_tasks.draw_for, range(20)),
+            pool.map(citizen_tasks.draw_for, range(20), 3),
+            pool.starmap(citizen_tasks.draw_for, [(1, 2), (3, 4)]),
+            list(pool.imap(citizen_tasks.draw_for, iter(range(10)))),
+            sorted(pool.imap_unordered(citizen_tasks.draw_for, range(10))),
+            pool.apply(citizen_tasks.draw_for, (7,), {"other": 8}),
+        ]
+    pool.join()
+    return drawn
+
+
+def test_a_seed_makes_every_task_draw_the_same_with_any_number_of_workers(ctx):
+    first = seeded_draws(ctx, 1, "seed")
+    assert seeded_draws(ctx, 3, "seed") == first
+    assert seeded_draws(ctx, 2, "another") != first
+    numbers = [number for call in first[:5] for _, *pair in call for number in pair]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_a_pool_with_a_seed_names_the_call_that_was_made(ctx):
+    with ctx.Pool(1, seed=1) as pool, pytest.raises(procession.errors.WorkerDied) as caught:
+        pool.apply(os._exit, (3,))
+    pool.join()
+    assert caught.value.task == "posix._exit(3)"
+
+
+@pytest.mark.parametrize("seed", [1.5, [1], object()])
+def test_a_seed_that_is_none_is_refused(ctx, seed):
+    with pytest.raises(TypeError, match="seed must be"):
+        ctx.Pool(1, seed=seed)
+
+
 # ---- cores ----
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from procession.engine import codec, descriptors, memory, wire
@@ -116,13 +116,20 @@ def describe_call(batch: Any, index: int) -> tuple[str, str]:
     """The function and the arguments of item number `index` of a batch, in short."""
     item = batch.items[index]
     calling = wire.calling_of(batch.mode)
+    function: LocalFunction = batch.function
+    keywords: dict[str, Any] = {}
     if calling == wire.ITEM:
-        arguments = _short(item)
+        arguments: Iterable[Any] = (item,)
     elif calling == wire.STAR:
-        arguments = _joined(map(_short, item))
+        arguments = item
     else:
-        arguments = _joined([*map(_short, item[0]), *(f"{name}={_short(value)}" for name, value in item[1].items())])
-    return repr(batch.function), arguments
+        arguments, keywords = item
+    call_behind = getattr(function.function, "call_behind", None)  # of one that adds something to a function's calls
+    if call_behind is not None:
+        behind, arguments, keywords = call_behind(*arguments)
+        function = LocalFunction(behind)
+    shown = chain(map(_short, arguments), (f"{name}={_short(value)}" for name, value in keywords.items()))
+    return repr(function), _joined(shown)
 
 
 def _short(value: Any) -> str:

@@ -91,7 +91,7 @@ def prepare_fork() -> None:
 
 
 def claim_fork_identity() -> int:
-    """After a fork, in the parent: the identity of the child that this thread has made or was about to make; 0 if it has none."""
+    """After a fork, in the parent: the identity of the child that this thread has made or was to make; 0 for none."""
     me = threading.get_ident()
     prepared = _prepared.pop(me, 0)
     return _forking.pop(me, 0) or prepared

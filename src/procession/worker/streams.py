@@ -12,11 +12,11 @@ import os
 import struct
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-__all__ = ["scatter", "seed_task"]
+__all__ = ["Seeded", "scatter", "seed_task"]
 
 _NUMPY = "numpy.random"
 _PLACE = struct.Struct("<QQ")
@@ -63,6 +63,28 @@ def seed_task(seed: int | str | bytes, call: int, index: int) -> None:
         _seed_numpy(numpy, words)
     else:
         _awaited.watch(words)
+
+
+class Seeded:
+    """A function of a pool with a seed: each of its tasks begins with streams of its own.
+
+    It is called with the number of the call, the task's number within it, and then what the function itself gets.
+    """
+
+    def __init__(self, function: Callable[..., Any], seed: int | str | bytes, *, unpack: bool) -> None:
+        self.function, self.seed, self.unpack = function, seed, unpack
+
+    def __call__(self, call: int, index: int, item: Any, keywords: dict[str, Any] | None = None) -> Any:
+        seed_task(self.seed, call, index)
+        if self.unpack:
+            return self.function(*item, **(keywords or {}))
+        return self.function(item)
+
+    def call_behind(
+        self, call: int, index: int, item: Any, keywords: dict[str, Any] | None = None
+    ) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
+        """The function, its arguments and its keywords: what messages tell of a task."""
+        return self.function, item if self.unpack else (item,), keywords or {}
 
 
 @functools.lru_cache(maxsize=16, typed=True)
