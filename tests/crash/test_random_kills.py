@@ -17,6 +17,7 @@ import kill_tasks as kt
 from conftest import start, wait_until
 from procession.errors import ConsumerDied, OwnerDied
 
+pytestmark = pytest.mark.deadline(120)  # a few seconds, where the machine has nothing else to do
 BATCH = 8
 SURVIVORS = 2
 
@@ -77,7 +78,7 @@ class Range:
                 self.states[victim.pid] = self.word(row, kt.STATE)
             after()
             self.check()
-            wait_until(lambda before=before: self.have_gone_on(before), "that every survivor goes on", within_s=5)
+            wait_until(lambda before=before: self.have_gone_on(before), "that every survivor goes on", within_s=10)
 
     def have_gone_on(self, before):
         self.check()
@@ -209,10 +210,10 @@ def test_a_barrier_breaks_for_those_who_are_left_and_can_be_mended(field, ctx):
 
     def mend():
         # If one of the dead is among those who wait at it, it breaks by itself.
-        wait_until(lambda: barrier.broken or barrier.n_waiting <= SURVIVORS, within_s=3)
+        wait_until(lambda: barrier.broken or barrier.n_waiting <= SURVIVORS, within_s=10)
         if not barrier.broken:
             barrier.abort()
-        wait_until(lambda: all(field.word(row, kt.STATE) == kt.LEAVING for row, _ in field.survivors), within_s=3)
+        wait_until(lambda: all(field.word(row, kt.STATE) == kt.LEAVING for row, _ in field.survivors), within_s=10)
         barrier.reset()
         assert (barrier.n_waiting, barrier.broken) == (0, False)
         field.array[kt.MENDED] += 1
