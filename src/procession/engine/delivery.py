@@ -67,7 +67,7 @@ def _deliver_but_for_retries(
     start = 0
     for index, error in sorted(errors.items()):
         if (
-            batch.ticket.done
+            batch.ticket.is_over
             or not isinstance(error, terms.retry_on)
             or not terms.try_again(batch.start + first + index)
         ):

@@ -117,7 +117,7 @@ def describe(error: BaseException) -> str:
 def encode_error(error: BaseException) -> bytes:
     """An exception and its traceback; see decode_error()."""
     try:
-        tb = _format(error, error.__traceback__) if error.__traceback__ else ""
+        tb = _format(error, error.__traceback__) if error.__traceback__ or error.__cause__ else ""
     except Ended:
         raise
     except BaseException:

@@ -403,7 +403,7 @@ class Workers:
             tickets.append(feed.ticket)
         self._scheduler.forget_all()
         for ticket in tickets:
-            if not ticket.done:
+            if not ticket.is_over:
                 ticket.fail(error)
                 self._finished.append(ticket)
 
