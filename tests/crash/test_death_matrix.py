@@ -8,7 +8,7 @@ import pytest
 
 import death_tasks
 import tasks
-from conftest import is_running, wait_until
+from conftest import METHODS, is_running, wait_until
 from death_tasks import FAULTS, FunctionThatStrikes, Here, StrikesWhenUnpickled, Struck
 from procession.errors import CannotDecode, InitializerFailed, WorkerDied
 from procession.pool import MaybeEncodingError
@@ -23,6 +23,13 @@ RAISED = {"raise": Struck, "sys.exit": SystemExit, "memory": MemoryError}
 STAGES = ("unpickle the function", "unpickle the arguments", "run", "pickle the result", "unpickle the result")
 IN_PARENT = ("raise", "sys.exit")  # others would be the test's own end
 CELLS = [(stage, fault) for stage in STAGES for fault in FAULTS if stage != "unpickle the result" or fault in IN_PARENT]
+FAULTS_BY_METHOD = [
+    (method, fault)
+    for method in METHODS
+    for fault in FAULTS
+    if method != "spawn"
+    or fault in ("raise", "os._exit", "SIGKILL")  # a worker that is up is the same as with forkserver
+]
 GOOD = [0, 2, 4, 8, 10, 12]  # of the neighbours; the fault is in the place of number 3
 
 
@@ -80,7 +87,10 @@ def goes_on(pool):
     wait_until(works, "the replacement", 5)
 
 
-@pytest.mark.parametrize(("stage", "fault"), CELLS)
+@pytest.mark.parametrize(
+    ("method", "stage", "fault"),
+    [(method, *cell) for method in METHODS for cell in CELLS if (method, cell[1]) in FAULTS_BY_METHOD],
+)
 def test_a_fault_costs_one_task_and_says_why(pool, stage, fault):
     function, item = at_stage(stage, fault)
     others = [pool.apply_async(tasks.double, (i,)) for i in range(10)]
@@ -110,7 +120,11 @@ def test_a_fault_costs_one_task_and_says_why(pool, stage, fault):
     goes_on(pool)
 
 
-@pytest.mark.parametrize(("stage", "fault"), [cell for cell in CELLS if cell[1] in ("os._exit", "SIGKILL")])
+@pytest.mark.parametrize(
+    ("method", "stage", "fault"),
+    [(method, *cell) for method in METHODS[::2] for cell in CELLS if cell[1] in ("os._exit", "SIGKILL")]
+    + [("spawn", "run", "SIGKILL")],
+)
 def test_a_task_whose_worker_died_is_run_again_if_asked(pool, tmp_path, stage, fault):
     for chunksize in (1, 7):
         function, item = at_stage(stage, fault, str(tmp_path / f"once{chunksize}"))
@@ -174,7 +188,7 @@ def test_a_replacement_that_dies_in_the_initializer_is_replaced_as_well(ctx, tmp
     pool.join()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("method", "fault"), FAULTS_BY_METHOD)
 def test_a_fault_in_an_idle_worker_costs_nothing(pool, tmp_path, fault):
     pid = pool.apply_async(death_tasks.strike_by_thread, (fault, str(tmp_path / "now"))).get(10)
     tasks.arrive(tmp_path / "now")
@@ -183,7 +197,7 @@ def test_a_fault_in_an_idle_worker_costs_nothing(pool, tmp_path, fault):
     goes_on(pool)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("method", "fault"), FAULTS_BY_METHOD)
 def test_a_fault_between_tasks_costs_one_of_them_at_most(pool, tmp_path, fault):
     pid = pool.apply_async(death_tasks.strike_by_thread, (fault, str(tmp_path / "now"))).get(10)
     outcomes = []

@@ -230,14 +230,20 @@ def process_condemn(uint32_t identity, uint64_t position, uint64_t item) -> None
 
 
 def is_condemned() -> bool | None:
-    """Whether the item that this worker runs is to be ended; None if the soft signal names no item."""
+    """Whether the item that this worker runs is to be ended; None if the soft signal names no item.
+
+    For the handler of that signal: one that came too late for its item is used up, and the next may be anybody's.
+    """
     cdef psn_process *process = psn_process_at(&arena, arena.slot)
     cdef uint64_t position = load_acquire64(&process.condemned)
     if position == PSN_NOT_RUNNING:
         return None
     cdef uint64_t item = load_acquire64(&process.condemned_item)
-    return (position == load_acquire64(&process.claim.running)
-            and (item == PSN_ANY_ITEM or item == load_acquire64(&process.claim.item)))
+    if (position == load_acquire64(&process.claim.running)
+            and (item == PSN_ANY_ITEM or item == load_acquire64(&process.claim.item))):
+        return True
+    cas64_seq_cst(&process.condemned, &position, PSN_NOT_RUNNING)
+    return False
 
 
 def process_dismiss(uint32_t identity) -> None:

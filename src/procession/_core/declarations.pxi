@@ -40,6 +40,7 @@ cdef extern from "platform.h" nogil:
     void store_relaxed64 "store_relaxed"(psn_a64 *p, uint64_t v)
     void store_relaxed32 "store_relaxed"(psn_a32 *p, uint32_t v)
     void store_release64 "store_release"(psn_a64 *p, uint64_t v)
+    bint cas64_seq_cst(psn_a64 *p, uint64_t *expected, uint64_t desired)
     uint64_t PSN_FOREVER
     uint64_t psn_clock_ns()
     psn_status psn_bell_create(int *fd, uint64_t *name)

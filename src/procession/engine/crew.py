@@ -179,8 +179,8 @@ class Crew:
 
     def spare(self, identity: int) -> None:
         """It has gone on."""
-        if self._condemned.pop(identity, None) is not None:
-            _core.process_condemn(identity, NOT_RUNNING, 0)
+        # Its slot keeps the item's name: the soft signal may be still on its way, and must find that it is not for the next.
+        self._condemned.pop(identity, None)
 
     def end_late(self) -> None:
         """Kill those that have not minded the soft signal."""
@@ -210,8 +210,10 @@ class Crew:
 
     def terminate(self) -> None:
         """Ask all of them to end."""
-        for identity in tuple(self._condemned):
-            self.spare(identity)  # from now on the soft signal is for whatever runs
+        self._condemned.clear()
+        for identity, child in self._children.items():
+            if child.pid:
+                _core.process_condemn(identity, NOT_RUNNING, 0)  # from now on the soft signal is for whatever runs
         self.send_signal(_SIGTERM)
 
     def kill(self) -> None:
