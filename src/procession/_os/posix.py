@@ -89,14 +89,28 @@ def own_memory() -> int:
 
 def descendants(pid: int) -> list[Any]:
     """The processes below `pid`, for kill()."""
+    if not _may_have_children(pid):
+        return []
     try:
-        import psutil
+        import psutil  # which looks at every process that there is
     except (ImportError, OSError):
         return []  # no descriptor is left to import it with
     try:
         return list(psutil.Process(pid).children(recursive=True))
     except (psutil.Error, OSError):
         return []
+
+
+def _may_have_children(pid: int) -> bool:
+    try:
+        with os.scandir(f"/proc/{pid}/task") as entries:
+            threads = [entry.name for entry in entries]
+    except OSError:
+        return False  # it is gone
+    try:
+        return any(_read(f"/proc/{pid}/task/{thread}/children") for thread in threads)
+    except OSError:
+        return True  # a thread has ended meanwhile, or the kernel keeps no such lists
 
 
 def kill(processes: list[Any]) -> None:

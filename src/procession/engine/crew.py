@@ -86,6 +86,7 @@ class Crew:
         self._children: dict[int, Member] = {}
         self._has_started = False
         self._condemned: dict[int, _Condemned] = {}
+        self._to_end: list[Any] = []  # what workers had started when they were asked to end: they may end before it
         self.handles: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -207,12 +208,18 @@ class Crew:
                 child.kill()
                 child.wait()
             self._let_go(identity)
+        descendants, self._to_end = self._to_end, []
+        if descendants:
+            _os.kill(descendants)
 
     def terminate(self) -> None:
         """Ask all of them to end."""
+        for condemned in self._condemned.values():
+            self._to_end += condemned.descendants
         self._condemned.clear()
         for identity, child in self._children.items():
             if child.pid:
+                self._to_end += _os.descendants(child.pid)
                 _core.process_condemn(identity, NOT_RUNNING, 0)  # from now on the soft signal is for whatever runs
         self.send_signal(_SIGTERM)
 
@@ -224,4 +231,5 @@ class Crew:
         """In a forked child: they are the parent's."""
         self._children.clear()
         self._condemned.clear()
+        self._to_end.clear()
         self.handles.clear()
