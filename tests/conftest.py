@@ -327,8 +327,9 @@ class Script:
     def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
         """A Python with these arguments; in a session of its own, as if in its own terminal."""
         path = os.pathsep.join([_PACKAGE_PARENT, str(HERE), os.environ.get("PYTHONPATH", "")])
+        under = options.pop("under", [])  # a command that runs the Python
         process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
+            [*under, sys.executable, *map(str, arguments)],
             **{
                 "stdin": subprocess.DEVNULL,
                 "stdout": subprocess.PIPE,

@@ -87,7 +87,7 @@ def arena_create(uint64_t size) -> None:
     arena_forks = psn_fork_count()
     cdef psn_status status = psn_arena_create(&arena, size)
     if status == PSN_OS_ERROR:
-        raise no_arena(size)
+        raise no_arena("There can be no shared memory")
     check(status)
 
 
@@ -95,14 +95,13 @@ def arena_attach(int fd, uint32_t identity) -> None:
     """Map the arena behind `fd`, as the process that `identity` was reserved for."""
     cdef psn_status status = psn_arena_attach(&arena, fd)
     if status == PSN_OS_ERROR:
-        raise no_arena(0)
+        raise no_arena("The shared memory of the program cannot be mapped")
     check(status)
     process_enter(identity)
 
 
-cdef object no_arena(uint64_t size):
+cdef object no_arena(str what):
     cdef int number = errno
-    cdef str what = "The shared memory of the program cannot be mapped" if size == 0 else "There can be no shared memory"
     return OSError(number, f"{strerror(number).decode(errors='replace')}. {what}: look at ulimit -v, -f and -n")
 
 

@@ -73,8 +73,8 @@ def limit_hint(number: int | None) -> str | None:
         return "the system has as many open files as it can (fs.file-max)"
     if number == errno.EAGAIN:
         limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-        limits = f"ulimit -u, which is {limit}" if limit != resource.RLIM_INFINITY else "its control group's pids.max"
-        return f"this user has as many processes and threads as are allowed ({limits}, or the system's)"
+        known = f"ulimit -u is {limit}" if limit != resource.RLIM_INFINITY else "ulimit -u is unlimited"
+        return f"there are as many processes and threads as are allowed: {known}, and its control group may have a pids.max"
     if number == errno.ENOMEM:
         return "there is too little memory, or address space (ulimit -v)"
     return None
