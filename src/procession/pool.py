@@ -19,7 +19,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from procession import _os
 from procession.engine import program, wire
@@ -29,8 +29,18 @@ from procession.engine.functions import FunctionTable, LocalFunction, SentFuncti
 from procession.engine.tickets import OrderedStream, UnorderedStream
 from procession.engine.wire import RunnerSpec
 from procession.engine.workers import Workers
-from procession.errors import PoolClosed, TaskTimeout
-from procession.results import ApplyResult, AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
+from procession.errors import PoolClosed
+from procession.results import (
+    ApplyResult,
+    AsyncResult,
+    IMapIterator,
+    IMapUnorderedIterator,
+    MapResult,
+    OnError,
+    RetryOn,
+    keeps_errors,
+    terms_of,
+)
 from procession.worker import cores, loop, streams
 
 __all__ = [
@@ -49,8 +59,6 @@ __all__ = [
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
 _Results = TypeVar("_Results", bound=IMapIterator)
-OnError = Literal["raise", "return"]
-RetryOn = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class _Automatic(int):
@@ -253,7 +261,7 @@ class Pool:
             call = next(self._calls)
             items = [(call, index, item) for index, item in enumerate(items)]
             func, mode = self._seeded(func, unpack=mode == wire.STAR), wire.STAR
-        result = MapResult(self._workers, len(items), callback, error_callback, keeps_errors=_keeps(on_error))
+        result = MapResult(self._workers, len(items), callback, error_callback, keeps_errors=keeps_errors(on_error))
         self._workers.map(result, func, mode, items, chunksize, terms)
         return result
 
@@ -273,7 +281,7 @@ class Pool:
     ) -> IMapIterator:
         """A lazy map(): results in order, while the input is read `buffersize` items ahead (by default a few)."""
         stream = OrderedStream()
-        iterator = IMapIterator(self._workers, stream, keeps_errors=_keeps(on_error))
+        iterator = IMapIterator(self._workers, stream, keeps_errors=keeps_errors(on_error))
         terms = self._terms(timeout, retries, retry_on)
         return self._imap(iterator, stream, func, iterable, chunksize, buffersize, terms)
 
@@ -291,7 +299,7 @@ class Pool:
     ) -> IMapUnorderedIterator:
         """A lazy map(): results as they come."""
         stream = UnorderedStream()
-        iterator = IMapUnorderedIterator(self._workers, stream, keeps_errors=_keeps(on_error))
+        iterator = IMapUnorderedIterator(self._workers, stream, keeps_errors=keeps_errors(on_error))
         terms = self._terms(timeout, retries, retry_on)
         return self._imap(iterator, stream, func, iterable, chunksize, buffersize, terms)
 
@@ -341,21 +349,7 @@ class Pool:
             raise PoolClosed("Pool not running")
 
     def _terms(self, timeout: float | None, retries: int, retry_on: RetryOn) -> Terms | None:
-        """What a submission asks for, checked; None if it is nothing.
-
-        Raises:
-            ValueError, TypeError: it cannot be had.
-        """
-        if timeout is not None and not 0 < timeout < float("inf"):
-            raise ValueError(f"timeout must be a positive number of seconds or None, got {timeout!r}")
-        if not isinstance(retries, int) or retries < 0:
-            raise ValueError(f"retries must be an int that is not negative, got {retries!r}")
-        kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-            raise TypeError(f"retry_on must be a type of exceptions or a tuple of such, got {retry_on!r}")
-        if timeout is None and not retries:
-            return None
-        return Terms(int((timeout or 0) * 1e9), retries, kinds, any(issubclass(TaskTimeout, kind) for kind in kinds))
+        return terms_of(timeout, retries, retry_on)
 
     @property
     def _pool(self) -> list[Any]:
@@ -434,12 +428,6 @@ class ThreadPool(Pool):
                 "use a Pool, or wait no longer than that by get(timeout)"
             )
         return super()._terms(timeout, retries, retry_on)
-
-
-def _keeps(on_error: OnError) -> bool:
-    if on_error not in ("raise", "return"):
-        raise ValueError(f'on_error must be "raise" or "return", got {on_error!r}')
-    return on_error == "return"
 
 
 def _checked_size(processes: int | None, initializer: object) -> int:

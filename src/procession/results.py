@@ -1,18 +1,56 @@
-"""What a pool gives for work: results to wait for and to ask, iterators over results as they come."""
+"""What a caller may want for work, and what a pool gives for it: results to wait for and to ask, iterators over results."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from procession.engine.batches import Terms
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.tickets import CallTicket, Failure, MapTicket, UnorderedStream
 from procession.engine.workers import Workers
-from procession.errors import TaskCancelled, TimeoutError
+from procession.errors import TaskCancelled, TaskTimeout, TimeoutError
 
-__all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
+__all__ = [
+    "ApplyResult",
+    "AsyncResult",
+    "IMapIterator",
+    "IMapUnorderedIterator",
+    "MapResult",
+    "OnError",
+    "RetryOn",
+    "keeps_errors",
+    "terms_of",
+]
+
+OnError = Literal["raise", "return"]
+RetryOn = type[BaseException] | tuple[type[BaseException], ...]
+
+
+def keeps_errors(on_error: OnError) -> bool:
+    """Whether exceptions are to stand in the place of results."""
+    if on_error not in ("raise", "return"):
+        raise ValueError(f'on_error must be "raise" or "return", got {on_error!r}')
+    return on_error == "return"
+
+
+def terms_of(timeout: float | None, retries: int, retry_on: RetryOn) -> Terms | None:
+    """What a submission asks for, checked; None if it is nothing.
+
+    Raises:
+        ValueError, TypeError: it cannot be had.
+    """
+    if timeout is not None and not 0 < timeout < float("inf"):
+        raise ValueError(f"timeout must be a positive number of seconds or None, got {timeout!r}")
+    if not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries must be an int that is not negative, got {retries!r}")
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise TypeError(f"retry_on must be a type of exceptions or a tuple of such, got {retry_on!r}")
+    if timeout is None and not retries:
+        return None
+    return Terms(int((timeout or 0) * 1e9), retries, kinds, any(issubclass(TaskTimeout, kind) for kind in kinds))
 
 
 class AsyncResult:

@@ -108,9 +108,14 @@ def _may_have_children(pid: int) -> bool:
     except OSError:
         return False  # it is gone
     try:
-        return any(_read(f"/proc/{pid}/task/{thread}/children") for thread in threads)
+        return any(_is_filled(f"/proc/{pid}/task/{thread}/children") for thread in threads)
     except OSError:
         return True  # a thread has ended meanwhile, or the kernel keeps no such lists
+
+
+def _is_filled(path: str) -> bool:
+    with open(path, "rb") as file:
+        return bool(file.read(1))
 
 
 def kill(processes: list[Any]) -> None:

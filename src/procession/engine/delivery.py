@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from procession.engine import wire
 from procession.engine.batches import Batch
 from procession.engine.codec import Payload
+from procession.engine.exceptions import decode_error, describe
 from procession.engine.functions import describe_call
 from procession.engine.scheduler import Fail, GiveUp, Reason, Scheduler
 from procession.engine.tickets import CallTicket
@@ -21,42 +24,89 @@ from procession.errors import (
     describe_exit,
 )
 
-__all__ = ["cancelled", "deliver_results", "given_up", "task_failed"]
+__all__ = ["Delivery", "call_back", "cancelled", "given_up", "initializer_failed", "task_failed"]
 
 
-def deliver_results(payload: Payload, scheduler: Scheduler, again: Callable[[Any], None]) -> list[Any]:
-    """Hand the results in a message to their tickets; those that are done now and want to call somebody back.
+class Delivery:
+    """Of one pool; its methods are called with the engine's lock held.
 
-    Calls `again` with a batch of each item that has raised what its caller wants to be tried again.
+    Args:
+        again: takes a batch of an item that has raised what its caller wants to be tried again.
+
+    Attributes:
+        due: tickets that are done and want to call somebody back.
     """
-    pieces, values, errors = wire.decode_results(payload)
-    in_flight = scheduler.in_flight
-    scheduler.idle_deaths = 0
-    done: list[Any] = []
-    at = 0
-    fields = iter(pieces)
-    for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
-        end = at + count
-        batch = in_flight.get(position)
-        if isinstance(batch, CallTicket) and not errors and batch.terms is None:
-            del in_flight[position]
-            if batch.succeed(values[at]):
-                done.append(batch)
-        elif batch is not None:
-            scheduler.finished(position, count)
-            batch.function.estimate.learn(count, elapsed_ns)
-            ticket = batch.ticket
+
+    def __init__(self, scheduler: Scheduler, again: Callable[[Any], None]) -> None:
+        self._scheduler = scheduler
+        self._again = again
+        self.due: list[Any] = []
+
+    def results(self, payload: Payload) -> None:
+        """Hand the results in a message to their tickets."""
+        scheduler = self._scheduler
+        pieces, values, errors = wire.decode_results(payload)
+        in_flight = scheduler.in_flight
+        scheduler.idle_deaths = 0
+        at = 0
+        fields = iter(pieces)
+        for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
+            end = at + count
+            batch = in_flight.get(position)
+            if isinstance(batch, CallTicket) and not errors and batch.terms is None:
+                del in_flight[position]
+                if batch.succeed(values[at]):
+                    self.due.append(batch)
+            elif batch is not None:
+                scheduler.finished(position, count)
+                batch.function.estimate.learn(count, elapsed_ns)
+                was_done = batch.ticket.done
+                faults = {i - at: error for i, error in errors.items() if at <= i < end} if errors else errors
+                share = values if len(pieces) == 4 else values[at:end]
+                if faults and batch.terms is not None and batch.terms.retry_on:
+                    _deliver_but_for_retries(batch, first, share, faults, self._again)
+                else:
+                    batch.ticket.deliver(batch.start + first, share, faults)
+                self._note(batch.ticket, was_done)
+            at = end
+
+    def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
+        """Hand results to a ticket."""
+        was_done = ticket.done
+        ticket.deliver(start, values, errors)
+        self._note(ticket, was_done)
+
+    def input_ended(self, ticket: Any, total: int, error: BaseException | None) -> None:
+        """Tell a ticket how many items it has."""
+        was_done = ticket.done
+        ticket.input_ended(total, error)
+        self._note(ticket, was_done)
+
+    def fail(self, ticket: Any, error: BaseException) -> None:
+        """Nothing more will come for a ticket."""
+        if not ticket.is_over:
             was_done = ticket.done
-            faults = {index - at: error for index, error in errors.items() if at <= index < end} if errors else errors
-            share = values if len(pieces) == 4 else values[at:end]
-            if faults and batch.terms is not None and batch.terms.retry_on:
-                _deliver_but_for_retries(batch, first, share, faults, again)
-            else:
-                ticket.deliver(batch.start + first, share, faults)
-            if not was_done and ticket.done and ticket.has_callback:
-                done.append(ticket)
-        at = end
-    return done
+            ticket.fail(error)
+            self._note(ticket, was_done)
+
+    def _note(self, ticket: Any, was_done: bool) -> None:
+        if ticket.done and not was_done and ticket.has_callback:
+            self.due.append(ticket)
+
+    def take_due(self) -> list[Any]:
+        """Those that are due, for call_back()."""
+        due, self.due = self.due, []
+        return due
+
+
+def call_back(tickets: list[Any]) -> None:
+    """Call back whoever asked for it; without the engine's lock, because a callback may do what it likes."""
+    for ticket in tickets:
+        try:
+            ticket.finish()
+        except Exception:
+            # Nobody's result: told where uncaught exceptions of threads are told, and the pool goes on.
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def _deliver_but_for_retries(
@@ -105,7 +155,7 @@ def task_failed(fail: Fail, pid: int) -> ProcessionError:
                 arguments=arguments,
             )
         case Reason.CANCELLED:
-            return cancelled(fail.batch, fail.index)
+            return TaskCancelled(f"{call} was cancelled", pid=pid, function=function, arguments=arguments)
         case Reason.DIED:
             hint = "; by kill -9, or by the system for want of memory" if fail.exitcode == -9 else ""
             return WorkerDied(
@@ -117,10 +167,20 @@ def task_failed(fail: Fail, pid: int) -> ProcessionError:
             )
 
 
-def cancelled(batch: Any, index: int) -> TaskCancelled:
-    """What the caller of a cancelled task gets."""
-    function, arguments = describe_call(batch, index)
+def cancelled(ticket: Any) -> TaskCancelled:
+    """What the caller of a cancelled call or map gets."""
+    if not isinstance(ticket, CallTicket):
+        return TaskCancelled("the map was cancelled")
+    function, arguments = describe_call(ticket, 0)
     return TaskCancelled(f"{function}({arguments}) was cancelled", function=function, arguments=arguments)
+
+
+def initializer_failed(payload: Any) -> InitializerFailed:
+    """What all get if the initializer has raised what is in the message."""
+    cause = decode_error(payload)
+    failure = InitializerFailed(f"the pool's initializer raised {describe(cause)}")
+    failure.__cause__ = cause
+    return failure
 
 
 def given_up(action: GiveUp) -> ProcessionError:

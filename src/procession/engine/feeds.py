@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
+from procession.engine import wire
 from procession.engine.batches import Batch, Lane, Terms
 from procession.engine.functions import LocalFunction
 from procession.engine.tickets import UnorderedStream
@@ -63,7 +64,7 @@ class Feed:
         self._engine = engine
         self.ticket = ticket
         self._function = function
-        self._mode = mode
+        self._mode = mode | wire.TIMED if terms is not None and terms.timeout_ns else mode
         self._chunk = chunk if chunk is None or buffersize is None else min(chunk, buffersize)
         self._length = length
         self._buffersize = buffersize

@@ -15,7 +15,7 @@ from procession.engine import codec, descriptors, memory, wire
 from procession.engine.batches import Estimate
 from procession.engine.brief import brief
 
-__all__ = ["FunctionTable", "LocalFunction", "SentFunction", "describe_call"]
+__all__ = ["FunctionTable", "LocalFunction", "SentFunction", "complaint_of", "describe_call"]
 
 _KEPT = 64
 _SHOWN = 20  # arguments of a call, in messages
@@ -110,6 +110,23 @@ class FunctionTable:
             if len(self.sent) > _KEPT:
                 self.sent.popitem(last=False)
         return sent
+
+
+def complaint_of(
+    function: LocalFunction, generation: int, reason: BaseException, *, is_its_own: bool
+) -> BaseException | None:
+    """Why a batch that a worker could not begin fails; None if the function was sent anew, and it may go again.
+
+    Args:
+        generation: of the function that the worker was sent.
+        is_its_own: it was the function that could not be loaded, and not an argument.
+    """
+    try:
+        if function.resend_by_value(generation):
+            return None
+        return wire.function_error(function, reason) if is_its_own else reason
+    except Exception as complaint:
+        return complaint
 
 
 def describe_call(batch: Any, index: int) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from procession.engine.scheduler import (
     StartWorker,
     WorkerExited,
 )
+from procession.engine.tickets import CallTicket
 from procession.errors import OutOfMemory, StartFailed
 
 __all__ = ["Overseer"]
@@ -116,6 +117,17 @@ class Overseer:
             return True
         self.handle(CancelAsked(position))
         return False
+
+    def abandon_ticket(self, ticket: Any, *, must_end: bool) -> bool:
+        """Nobody wants a call or a map.  Without `must_end` what runs goes on; then False if it is all that there is."""
+        in_flight = self._scheduler.in_flight
+        if not isinstance(ticket, CallTicket):
+            for batch in [batch for batch in in_flight.values() if batch.ticket is ticket]:
+                self.abandon(batch)
+        elif in_flight.get(ticket.position) is ticket and not self.abandon(ticket) and not must_end:
+            self._scheduler.cancelled.discard(ticket.position)
+            return False
+        return True
 
     def resize(self, size: int) -> None:
         """Have `size` workers from now on."""

@@ -10,7 +10,6 @@ for whoever must look at something else.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,16 +18,15 @@ from procession.engine import lifetime, memory, wire
 from procession.engine.batches import Batch, Terms
 from procession.engine.clock import FOREVER, clock_ns
 from procession.engine.crew import Crew
-from procession.engine.delivery import cancelled, deliver_results
-from procession.engine.exceptions import decode_error
+from procession.engine.delivery import Delivery, call_back, cancelled, initializer_failed
 from procession.engine.feeds import Feed
-from procession.engine.functions import FunctionTable
+from procession.engine.functions import FunctionTable, complaint_of
 from procession.engine.keeper import Keeper
 from procession.engine.overseer import Overseer
 from procession.engine.scheduler import Scheduler, StartWorker, WorkerLeaving, WorkerReady
 from procession.engine.tickets import CallTicket, Drained, MapTicket, UnorderedStream
 from procession.engine.turns import Turns
-from procession.errors import Closed, InitializerFailed, PoolClosed, TaskCancelled
+from procession.errors import Closed, PoolClosed, TaskCancelled
 
 __all__ = ["Workers"]
 
@@ -64,22 +62,20 @@ class Workers:
         grace: float = 1.0,
         can_kill: bool = True,
     ) -> None:
-        self.size = size
-        self.batching = not task_limit  # a limit counts tasks: then each travels alone
+        self.size, self.batching = size, not task_limit  # a limit counts tasks: then each travels alone
         self._tasks = channel()
         self._results = channel()
         spec = wire.RunnerSpec(self._tasks, self._results, initializer, initargs, task_limit, size, memory_limit)
         self._crew = Crew(start, spec)
         self._functions = functions
-        self._can_kill = can_kill
-        self._grace = grace
+        self._can_kill, self._grace = can_kill, grace
         self._scheduler = Scheduler(size)
+        self._delivery = Delivery(self._scheduler, self.queue_again)
         self._overseer = Overseer(self, self._scheduler, self._crew, self._tasks, grace)
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
         self.turns = Turns(self.drive, self._nudge)
         self.submitted = 0  # calls; the keeper sees by it whether a thread is busy submitting
-        self._finished: list[Any] = []  # tickets whose callbacks are due
         self._failure: BaseException | None = None
         self.is_foreign = False  # another process's, of which this one was forked
         self._closed = False  # to submissions
@@ -132,7 +128,7 @@ class Workers:
         """As many calls as there are items in a sequence."""
         self._check_usable()
         sent = self._functions.send(function)
-        self._begin(Feed(self, ticket, sent, _timed(mode, terms), items, chunk=chunk, length=len(items), terms=terms))
+        self._begin(Feed(self, ticket, sent, mode, items, chunk=chunk, length=len(items), terms=terms))
 
     def stream(
         self,
@@ -150,12 +146,11 @@ class Workers:
             chunk = 1
         sent = self._functions.send(function)
         length = len(items) if type(items) in (list, tuple, range) else None  # type: ignore[arg-type]
-        mode = _timed(mode, terms)
-        feed = Feed(self, ticket, sent, mode, items, chunk=chunk, length=length, buffersize=buffersize, terms=terms)
-        self._begin(feed)
-        return feed
+        return self._begin(
+            Feed(self, ticket, sent, mode, items, chunk=chunk, length=length, buffersize=buffersize, terms=terms)
+        )
 
-    def _begin(self, feed: Feed) -> None:
+    def _begin(self, feed: Feed) -> Feed:
         with self._lock:
             if self._keeper is None:
                 self._start_keeper(must=feed.ticket.has_callback)
@@ -167,6 +162,7 @@ class Workers:
                 raise
             if self._keeper is not None:
                 self._keeper.wake(feed.ticket.has_callback)
+        return feed
 
     def advance(self, feed: Feed) -> None:
         """Its reader has read: send what there is room for."""
@@ -212,19 +208,13 @@ class Workers:
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
         """Hand results to a ticket, and tell those who wait for it."""
         with self._lock:
-            was_done = ticket.done
-            ticket.deliver(start, values, errors)
-            if ticket.done and not was_done and ticket.has_callback:
-                self._finished.append(ticket)
+            self._delivery.deliver(ticket, start, values, errors)
         self.turns.tell()
 
     def input_ended(self, ticket: Any, total: int, error: BaseException | None) -> None:
         """A feed has sent all of its items."""
         with self._lock:
-            was_done = ticket.done
-            ticket.input_ended(total, error)
-            if ticket.done and not was_done and ticket.has_callback:
-                self._finished.append(ticket)
+            self._delivery.input_ended(ticket, total, error)
             self._feeds = [feed for feed in self._feeds if not feed.ended]
         self._nudge()
 
@@ -273,8 +263,10 @@ class Workers:
                     if feed.ended and feed in self._feeds:
                         self._feeds.remove(feed)
             self.turns.tell()
-        if self._finished:
-            self._call_back()
+        if self._delivery.due:
+            with self._lock:
+                due = self._delivery.take_due()
+            call_back(due)
 
     def _take_arrived(self, deadline: int, spin_us: int) -> bool:
         """Take messages, waiting for one until `deadline`; False if none came."""
@@ -282,20 +274,10 @@ class Workers:
         with self._lock:
             for tag, payload in messages:
                 if tag == wire.RESULTS:
-                    self._finished += deliver_results(payload, self._scheduler, self.queue_again)
+                    self._delivery.results(payload)
                 elif tag != wire.NUDGE:
                     self._take_message(tag, payload)
         return bool(messages)
-
-    def _call_back(self) -> None:
-        with self._lock:
-            finished, self._finished = self._finished, []
-        for ticket in finished:
-            try:
-                ticket.finish()
-            except Exception:
-                # Nobody's result: told where uncaught exceptions of threads are told, and the pool goes on.
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def _take_message(self, tag: int, payload: Any) -> None:
         if tag == wire.READY:
@@ -303,23 +285,17 @@ class Workers:
         elif tag == wire.LEAVING:
             self._overseer.handle(WorkerLeaving(int.from_bytes(payload, "little")))
         elif tag == wire.INITIALIZER_FAILED:
-            cause = decode_error(payload)
-            failure = InitializerFailed(f"the pool's initializer raised {type(cause).__name__}: {cause}")
-            failure.__cause__ = cause
-            self.give_up(failure)
+            self.give_up(initializer_failed(payload))
         elif tag in (wire.FUNCTION_LOST, wire.BATCH_LOST):
             position, generation, reason = wire.decode_lost(payload)
             batch = self._scheduler.forget(position)
             if batch is None:
                 return
-            try:
-                if batch.function.resend_by_value(generation):
-                    self.queue_again(batch)
-                    return
-                error = wire.function_error(batch.function, reason) if tag == wire.FUNCTION_LOST else reason
-            except Exception as complaint:
-                error = complaint
-            self._deliver_errors(batch, error)
+            error = complaint_of(batch.function, generation, reason, is_its_own=tag == wire.FUNCTION_LOST)
+            if error is None:
+                self.queue_again(batch)
+            else:
+                self._deliver_errors(batch, error)
 
     def _deliver_errors(self, batch: Batch, error: BaseException) -> None:
         self.deliver(
@@ -356,21 +332,10 @@ class Workers:
             for feed in self._feeds:
                 if feed.ticket is ticket:
                     feed.stop()
-            batches: list[Any]
-            if isinstance(ticket, CallTicket):
-                batches = [ticket] if self._scheduler.in_flight.get(ticket.position) is ticket else []
-            else:
-                batches = [batch for batch in self._scheduler.in_flight.values() if batch.ticket is ticket]
-            error = (
-                cancelled(batches[0], 0) if isinstance(ticket, CallTicket) else TaskCancelled("the map was cancelled")
-            )
-            taken_back = [self._overseer.abandon(batch) for batch in batches]
-            if not self._can_kill and isinstance(ticket, CallTicket) and not all(taken_back):
-                self._scheduler.cancelled.discard(ticket.position)
+            error = cancelled(ticket)  # before it forgets its arguments
+            if not self._overseer.abandon_ticket(ticket, must_end=self._can_kill):
                 return False
-            ticket.fail(error)
-            if ticket.has_callback:
-                self._finished.append(ticket)
+            self._delivery.fail(ticket, error)
             self._look_at = 0
         self._nudge()
         self.turns.tell()
@@ -397,15 +362,12 @@ class Workers:
 
     def _drop_all(self, error: BaseException) -> None:
         feeds, self._feeds = self._feeds, []
-        tickets = list({id(batch.ticket): batch.ticket for batch in self._scheduler.in_flight.values()}.values())
+        tickets = [batch.ticket for batch in self._scheduler.in_flight.values()] + [feed.ticket for feed in feeds]
         for feed in feeds:
             feed.stop()
-            tickets.append(feed.ticket)
         self._scheduler.forget_all()
         for ticket in tickets:
-            if not ticket.is_over:
-                ticket.fail(error)
-                self._finished.append(ticket)
+            self._delivery.fail(ticket, error)
 
     # ---- the keeper ----
 
@@ -418,7 +380,7 @@ class Workers:
                 raise
 
     def has_work(self) -> bool:
-        if self._scheduler.in_flight or self._finished:
+        if self._scheduler.in_flight or self._delivery.due:
             return True
         return any(not feed.ended for feed in self._feeds)
 
@@ -464,18 +426,15 @@ class Workers:
         self.turns.tell()
         if self._can_kill:
             self._end_workers(self._grace)
-        else:
-            self._end_keeper()
+        elif self._keeper is not None:
+            self._keeper.wake(True)
 
     def _end_workers(self, grace: float | None) -> None:
         self._crew.end(grace)
         self._ended = True
-        self._end_keeper()
-        memory.trim()
-
-    def _end_keeper(self) -> None:
         if self._keeper is not None:
             self._keeper.wake(True)
+        memory.trim()
 
     @property
     def processes(self) -> list[Any]:
@@ -489,7 +448,3 @@ class Workers:
         self._feeds = []
         self._lock = threading.RLock()
         self.turns = Turns(self.drive, self._nudge)
-
-
-def _timed(mode: int, terms: Terms | None) -> int:
-    return mode | wire.TIMED if terms is not None and terms.timeout_ns else mode

@@ -152,9 +152,13 @@ class Runner:
 
     def told_to_end(self, number: int, frame: object) -> None:
         """The handler of the soft signal."""
-        if not self.is_ending and _core.is_condemned() is not False:
-            self.is_ending = True
-            raise Ended
+        if self.is_ending:
+            return
+        if _core.is_condemned() is False:
+            _core.process_condemn(_core.process_identity(), _core.NOT_RUNNING, 0)  # the next one is for whatever runs
+            return
+        self.is_ending = True
+        raise Ended
 
     def end_if_told(self) -> None:
         """Before anything is said: what was raised for the soft signal may have been caught, or come out as something else."""
