@@ -60,6 +60,17 @@ def arbitrary_address(family: str) -> Any:
     raise ValueError(f"unrecognized family {family!r}; there are {', '.join(families)}")
 
 
+def any_address() -> Any:
+    """An address of the default family, or a name that needs no file where no folder can be written to.
+
+    Such a name can be reached by every user of the machine, so it wants a key.
+    """
+    try:
+        return arbitrary_address(default_family)
+    except OSError:
+        return f"\0procession-{os.getpid()}-{os.urandom(8).hex()}"
+
+
 def address_type(address: Any) -> str:
     """The family that an address is of."""
     if isinstance(address, tuple):

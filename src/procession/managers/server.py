@@ -38,13 +38,6 @@ def serving() -> Server | None:
     return _current
 
 
-def _any_address() -> Any:
-    try:
-        return listener.arbitrary_address(listener.default_family)
-    except OSError:  # no folder can be written to: a name that needs no file, and keeps nobody out who has no key
-        return f"\0procession-{os.getpid()}-{os.urandom(8).hex()}"
-
-
 class Server:
     """Makes objects of the types in `registry`, and calls their methods for clients."""
 
@@ -67,7 +60,7 @@ class Server:
         self.registry = registry
         self.authkey = bytes(authkey)
         self._words = SERIALIZERS[serializer]
-        self.listener = listener.Listener(address or _any_address(), backlog=128, authkey=self.authkey)
+        self.listener = listener.Listener(address or listener.any_address(), backlog=128, authkey=self.authkey)
         self.address = self.listener.address
         self.stop_event = threading.Event()
         self._stop = os.pipe()
