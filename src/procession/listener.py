@@ -32,6 +32,7 @@ __all__ = [
     "XmlListener",
     "address_type",
     "answer_challenge",
+    "any_address",
     "arbitrary_address",
     "default_family",
     "deliver_challenge",

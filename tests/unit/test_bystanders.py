@@ -1,5 +1,6 @@
 """Who is within a stream, as the memory of the stream says."""
 
+import ctypes
 import io
 import threading
 
@@ -88,6 +89,15 @@ def test_a_detached_stream_is_held_by_nobody(gate):
     gate.stream = io.TextIOWrapper(stream.detach(), encoding="utf-8")
     gate.is_open.set()
     assert _core.stream_holder(stream) == 0
+
+
+def test_a_thread_that_has_the_lock_and_cannot_say_so_yet_is_seen(gate):
+    address = id(gate.stream.buffer) + bystanders._owner_offset() - 8
+    take = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(("PyThread_acquire_lock", ctypes.pythonapi))
+    assert take(ctypes.c_void_p.from_address(address), 0) == 1
+    assert _core.stream_holder(gate.stream) == 1
+    _core.stream_release(gate.stream)
+    assert _core.stream_holder(gate.stream) == 0
 
 
 def test_a_released_stream_can_be_written_to_again(gate, writer):

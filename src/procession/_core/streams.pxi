@@ -50,16 +50,32 @@ cdef unsigned long *stream_owner(object stream):
     return <unsigned long *>(<char *><PyObject *>stream + stream_owner_offset)  # the one that was given keeps it
 
 
+cdef bint stream_try(unsigned long *owner):
+    """Whether nobody holds the lock; then this thread does.  It is known where it is, before the owner, on these Pythons."""
+    return PyThread_acquire_lock((<PyThread_type_lock *>owner - 1)[0], NOWAIT_LOCK) != 0
+
+
 def stream_holder(object stream) -> int:
-    """The other thread that is within a stream; 0 if none is, or if that cannot be known."""
+    """The other thread that is within a stream, 1 for one that is about to be; 0 if none is, or if that cannot be known.
+
+    A thread that had to wait for the lock has it before it has the interpreter, and so before it can say that it has.
+    """
     cdef unsigned long *owner = stream_owner(stream)
-    return 0 if owner == NULL or owner[0] == PyThread_get_thread_ident() else owner[0]
+    if owner == NULL or owner[0] == PyThread_get_thread_ident():
+        return 0
+    if owner[0] != 0 or PY_VERSION_HEX >= 0x030E0000:
+        return owner[0]
+    if not stream_try(owner):
+        return 1
+    PyThread_release_lock((<PyThread_type_lock *>owner - 1)[0])
+    return 0
 
 
 def stream_release(object stream) -> None:
-    """Let go of the lock of a stream that a thread was within which a fork has left behind."""
+    """In a forked child: let go of the lock of a stream, if a thread has it that is not here."""
     cdef unsigned long *owner = stream_owner(stream)
-    # Known for these versions only: the word before the owner is the lock.
-    if owner != NULL and owner[0] != 0 and owner[0] != PyThread_get_thread_ident() and PY_VERSION_HEX < 0x030E0000:
-        owner[0] = 0
-        PyThread_release_lock((<PyThread_type_lock *>owner - 1)[0])
+    if owner == NULL or owner[0] == PyThread_get_thread_ident() or PY_VERSION_HEX >= 0x030E0000:
+        return
+    stream_try(owner)  # either way it is held now
+    owner[0] = 0
+    PyThread_release_lock((<PyThread_type_lock *>owner - 1)[0])

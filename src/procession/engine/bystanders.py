@@ -7,8 +7,8 @@ writes, nor the lock of a single module, which a thread holds while it imports t
     in the parent   `at_rest()` waits, but not for long, until no other thread holds any of these, and lets none go on meanwhile
     in the child    `free_held()` frees what was held all the same, after a bare ``os.fork()``, too
 
-Who holds a stream's lock is not shown to Python.  It is a word in the stream's own memory: the number of the thread, or 0.
-Where it lies is found by looking into a stream that is just being written to.
+Who holds a stream's lock is not shown to Python.  It is a word in the stream's own memory, after the lock: the number of the
+thread, or 0.  Where it lies is found by looking into a stream that is just being written to.
 """
 
 from __future__ import annotations
