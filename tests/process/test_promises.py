@@ -95,7 +95,8 @@ def test_a_pipes_message_costs_one_system_call_at_each_end(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = log.read_text().splitlines()
     begin, end = (next(i for i, line in enumerate(lines) if f'write(2, "{word}"' in line) for word in ("begin", "end"))
-    assert end - begin - 1 == 400, lines[begin : begin + 10]
+    calls = [line for line in lines[begin + 1 : end] if " brk(" not in line]  # the heap may happen to grow meanwhile
+    assert len(calls) == 400, lines[begin : begin + 10]
 
 
 _STOCK_ECHO = """
