@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import death_tasks
+import procession
 import tasks
 
 SECONDS = 600
@@ -224,3 +225,25 @@ class LateWhenPickled:
 
 def identity_or_late(item: Any) -> Any:
     return LateWhenPickled() if item == "late" else item
+
+
+# ---- more of a worker ----
+
+
+def hang_in_a_pool(method: str, path: str, count: int = 2) -> None:
+    """A pool in a worker, whose workers hang; their pids are noted."""
+    with procession.get_context(method).Pool(count) as pool:
+        results = [pool.apply_async(tasks.arrive_and_hang, (f"{path}.{number}",)) for number in range(count)]
+        for number in range(count):
+            tasks.wait_for_file(f"{path}.{number}")
+        tasks.arrive(path, " ".join(map(str, [os.getpid(), *(worker.pid for worker in pool._pool)])))
+        results[0].get()
+
+
+HOARD: list[bytes] = []
+
+
+def hoard(size_bytes: int) -> int:
+    """Keeps that much for good; the worker's pid."""
+    HOARD.append(os.urandom(1) * size_bytes)
+    return os.getpid()

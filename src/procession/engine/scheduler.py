@@ -53,7 +53,9 @@ _EARLY_DEATHS = 3  # workers that may die at start, one after the other, before 
 # Workers that may die one after the other without any of them having done or begun a task: after the first number the next
 # is not started at once, but at the next look; after the second the pool gives up if there is work that waits.
 _PROMPT_STARTS, _IDLE_DEATHS = 8, 50
-_ENDED = (-15, -9)  # exit codes of a worker that somebody has ended: we, for a condemned task, or whoever
+# Exit codes of a worker that somebody has ended: we, for a condemned task, or whoever.  The last is what is known of one that
+# somebody else has waited for.
+_ENDED = (-15, -9, 255)
 
 
 class Reason(enum.Enum):
