@@ -156,3 +156,13 @@ def strike_if_there(fault: str, path: str) -> None:
     """An initializer: the fault comes only to workers that find `path`."""
     if os.path.exists(path):
         strike(fault, path + ".once")
+
+
+class RaisesWhenPickled:
+    """In any process."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise self.kind("in the parent")

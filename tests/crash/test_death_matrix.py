@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import traceback
 
 import pytest
@@ -212,3 +213,48 @@ def test_a_fault_between_tasks_costs_one_of_them_at_most(pool, tmp_path, fault):
         assert type(outcomes[number]) is WorkerDied and outcomes[number].exitcode == EXITS[fault]
         assert outcomes[number].arguments == str(number)
     goes_on(pool)
+
+
+# ---- in the parent ----
+
+
+@pytest.mark.parametrize("kind", [Struck, SystemExit])
+def test_an_item_that_cannot_be_pickled_fails_alone(pool, kind):
+    bad = death_tasks.RaisesWhenPickled(kind)
+    pool.map(tasks.double, range(1000))  # batches are large from now on
+    with pytest.raises(kind, match="in the parent"):
+        pool.apply_async(tasks.double, (bad,)).get(10)
+    items = [*range(50), bad, *range(51, 100)]
+    for outcomes in (
+        pool.map_async(tasks.double, items, on_error="return").get(10),
+        list(pool.imap(tasks.double, items, on_error="return")),
+        list(pool.imap(tasks.double, iter(items), on_error="return")),
+    ):
+        assert type(outcomes.pop(50)) is kind
+        assert outcomes == [2 * i for i in range(100) if i != 50]
+
+
+@pytest.mark.parametrize("kind", [Struck, SystemExit, KeyboardInterrupt])
+def test_an_item_that_cannot_be_pickled_does_not_end_who_feeds_it(pool, tmp_path, kind):
+    """Nobody waits for a result, so it is a thread of the pool's own."""
+    result = pool.map_async(tasks.nap_and_double, [*range(60), death_tasks.RaisesWhenPickled(kind)], on_error="return")
+    wait_until(lambda: result.done)
+    assert type(result.get(0)[60]) is kind
+    told = []
+    pool.apply_async(tasks.double, (1,), callback=told.append)
+    wait_until(lambda: told == [2])
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callback_that_raises_anything_ends_nobody(pool, monkeypatch, kind):
+    heard, told = [], []
+    monkeypatch.setattr(threading, "excepthook", heard.append)
+
+    def fail(_):
+        raise kind("from a callback")
+
+    assert pool.apply_async(tasks.double, (1,), callback=fail).get(10) == 2
+    pool.apply_async(tasks.double, (1,), callback=fail)
+    pool.apply_async(tasks.double, (2,), callback=told.append)
+    wait_until(lambda: told == [4] and len(heard) == 2)
+    assert {hook.exc_type for hook in heard} == {kind}

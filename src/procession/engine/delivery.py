@@ -104,7 +104,7 @@ def call_back(tickets: list[Any]) -> None:
     for ticket in tickets:
         try:
             ticket.finish()
-        except Exception:
+        except BaseException:  # sys.exit() too: it would end the keeper, or a call of somebody else
             # Nobody's result: told where uncaught exceptions of threads are told, and the pool goes on.
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 

@@ -194,13 +194,14 @@ class Feed:
             self._engine.queue(batch)
         except BaseException as error:
             count = len(batch.items)
-            if count > 1 and isinstance(error, Exception):
+            # Ctrl-C comes in the main thread only; anywhere else it is of an item's own code, as SystemExit is.
+            is_ours = isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+            if count > 1 and not is_ours:
                 for i in range(count):  # one that cannot be sent spoils no other
                     self._queue(batch.part(i, i + 1))
                 return
             self._engine.deliver(batch.ticket, batch.start, [None] * count, dict.fromkeys(range(count), error))
-            # An interrupt comes to the main thread.  In any other it is the item's own, and the feed goes on.
-            if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+            if is_ours:
                 raise
 
     def _end(self, error: BaseException | None) -> None:
