@@ -219,6 +219,37 @@ def test_a_killed_holder_of_a_lock_is_noticed_without_descriptors(tmp_path):
     holder.join()
 
 
+def test_a_descriptor_that_cannot_be_sent_or_received_is_an_error_and_what_follows_comes():
+    """Not that the object cannot be pickled: nothing is wrong with it."""
+    a, b = procession.Pipe()
+    queue = procession.Queue()
+    extra, other = procession.Pipe()
+    queue.put(extra)  # all that this imports
+    queue.get(timeout=5).close()
+    with no_descriptors():
+        for attempt in (lambda: a.send(extra), lambda: queue.put(extra), lambda: a.send(bytes(1_000_000))):
+            with pytest.raises(OSError, match="Too many open files") as caught:
+                attempt()
+            assert caught.value.errno == errno.EMFILE
+        a.send(1)
+        assert b.recv() == 1
+        queue.put(2)
+        assert queue.get(timeout=5) == 2
+    for message in (extra, bytes(1_000_000)):
+        a.send(message)
+        with (
+            no_descriptors(),
+            pytest.raises(OSError, match="no room for, and is lost; close some or raise RLIMIT_NOFILE"),
+        ):
+            b.recv()
+        a.send("next")
+        assert b.recv() == "next"
+    queue.put(extra)
+    queue.get(timeout=5).close()
+    for end in (a, b, extra, other):
+        end.close()
+
+
 # ---- processes ----
 
 

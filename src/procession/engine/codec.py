@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from procession import _os
 from procession._core import (
     Block,
     Message,
@@ -176,8 +177,8 @@ def _forget(buffers: _Buffers, before: int) -> None:
 def _dump_otherwise(value: Any, buffers: _Buffers, complaint: Exception, before: int) -> bytes:
     """Plain pickle has refused."""
     _forget(buffers, before)
-    if isinstance(complaint, MemoryError):
-        raise complaint  # there is nothing wrong with the object
+    if isinstance(complaint, MemoryError) or (isinstance(complaint, OSError) and _os.limit_hint(complaint.errno)):
+        raise complaint  # something ran out: there is nothing wrong with the object
     try:
         return _dump_with_reducers(value, None if buffers is None else buffers.append)
     except Exception:
