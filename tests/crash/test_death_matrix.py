@@ -11,7 +11,7 @@ import death_tasks
 import tasks
 from conftest import METHODS, is_running, wait_until
 from death_tasks import FAULTS, FunctionThatStrikes, Here, StrikesWhenUnpickled, Struck
-from procession.errors import CannotDecode, InitializerFailed, WorkerDied
+from procession.errors import CannotDecode, InitializerFailed, OutOfMemory, WorkerDied
 from procession.pool import MaybeEncodingError
 
 EXITS = {
@@ -59,6 +59,9 @@ def judge(outcome, stage, fault):
         assert type(outcome) is RAISED[fault]
         assert str(outcome.args[0] if outcome.args else "") == {"raise": "struck", "sys.exit": "3"}.get(fault, "")
         assert "strike" in str(outcome.__cause__)  # the worker's traceback
+    elif stage == "pickle the result" and fault == "memory":
+        assert type(outcome) is OutOfMemory
+        assert "StrikesWhenPickled" in str(outcome)
     elif stage == "pickle the result":
         assert type(outcome) is MaybeEncodingError
         assert RAISED[fault].__name__ in outcome.exc and "StrikesWhenPickled" in outcome.value
@@ -73,7 +76,15 @@ def outcome_of(result):
     try:
         return result.get(10)
     except BaseException as error:
-        if type(error) not in (Struck, SystemExit, MemoryError, CannotDecode, MaybeEncodingError, WorkerDied):
+        if type(error) not in (
+            Struck,
+            SystemExit,
+            MemoryError,
+            CannotDecode,
+            MaybeEncodingError,
+            OutOfMemory,
+            WorkerDied,
+        ):
             raise
         return error
 

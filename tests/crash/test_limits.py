@@ -28,7 +28,7 @@ from conftest import HERE, start, wait_until
 from procession import _core, _os
 from procession.engine import launch, memory, overseer, wire
 from procession.engine.batches import Batch, Lane
-from procession.engine.functions import describe_call
+from procession.engine.functions import LocalFunction, describe_call
 from procession.errors import CannotEncode, OutOfMemory, OwnerDied, StartFailed, TaskCancelled, TaskTimeout, WorkerDied
 
 
@@ -782,7 +782,7 @@ def test_a_task_with_a_large_argument_is_described_at_once():
         assert caught.value.arguments.startswith("{'payload': [b'\\x00")
         assert len(str(caught.value)) < 300
         began = time.thread_time()
-        describe_call(Batch(None, None, 0, [({"payload": [data]},)], wire.STAR, Lane()), 0)
+        describe_call(Batch(None, LocalFunction(abs), 0, [({"payload": [data]},)], wire.STAR, Lane()), 0)
         assert time.thread_time() - began < 0.01
 
 

@@ -89,8 +89,8 @@ class Estimate:
 
     def learn(self, count: int, elapsed_ns: int) -> None:
         """`count` calls took `elapsed_ns`."""
-        if count <= 0:
-            return
+        if count <= 0 or elapsed_ns <= 0:
+            return  # nothing, or nobody knows how long it took
         mean = elapsed_ns / count
         # The first calls pay for imports and cold caches: they count for little.
         weight = 1.0 if self.seen == 0 else min(0.5, count / (count + 8.0))

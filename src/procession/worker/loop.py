@@ -51,6 +51,7 @@ def main(spec: RunnerSpec) -> None:
         runner.live()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except Ended:
+        runner.save()
         _end()
 
 
@@ -88,6 +89,8 @@ class Runner:
         self.failures: list[tuple[int, BaseException]] = []
         self.is_foreign = False
         self.is_ending = False
+        self.done_when_told = 0  # values that were there when the soft signal came
+        self.at = 0, 0  # position and item from which on the values are that belong to no piece yet
         self.oldest_ns = 0  # when the first of the unsent results came
         self.memory_look_ns = 0  # when to look next at how much memory this process has
 
@@ -158,7 +161,21 @@ class Runner:
             _core.process_condemn(_core.process_identity(), _core.NOT_RUNNING, 0)  # the next one is for whatever runs
             return
         self.is_ending = True
+        self.done_when_told = len(self.values)
         raise Ended
+
+    def save(self) -> None:
+        """Told to end: what was done is sent, so that nobody has to do it again."""
+        try:
+            values = self.values[: self.done_when_told]
+            failures = [failure for failure in self.failures if failure[0] < len(values)]
+            rest = len(values) - sum(self.pieces[2::4])
+            pieces = [*self.pieces, *self.at, rest, 0] if rest > 0 else self.pieces
+            if rest >= 0 and pieces:
+                for payload in self.encode_results(pieces, values, failures, claim_value):
+                    self.spec.results.put(payload)
+        except BaseException:
+            pass  # it is done again
 
     def end_if_told(self) -> None:
         """Before anything is said: what was raised for the soft signal may have been caught, or come out as something else."""
@@ -207,6 +224,7 @@ class Runner:
         while at < len(items):
             if not self.pieces:
                 self.oldest_ns = clock_ns()
+            self.at = position, at
             end, elapsed_ns = self.run_items(
                 function, items, at, calling == wire.STAR, is_timed, FLUSH_NS, self.values, self.failures, Ended
             )
