@@ -146,8 +146,8 @@ def test_a_worker_that_dies_meanwhile_does_not_keep_join(ctx, tmp_path):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_in_a_forked_child_the_pool_says_that_it_is_not_its_own(pool, tmp_path):
     result = pool.apply_async(tasks.arrive_and_wait, (str(tmp_path / "at"), "value"))
-    stream = pool.imap(tasks.double, [1, 2])
-    wait_until((tmp_path / "at").exists)
+    stream = pool.imap(tasks.arrive_and_wait_pair, [(str(tmp_path / "also"), 2)])
+    wait_until(lambda: (tmp_path / "at").exists() and (tmp_path / "also").exists())
     child = os.fork()
     if child == 0:
         told = []
@@ -175,7 +175,8 @@ def test_in_a_forked_child_the_pool_says_that_it_is_not_its_own(pool, tmp_path):
     assert os.waitpid(child, 0)[1] == 0
     assert (tmp_path / "told").read_text().split("\n") == ["PoolClosed"] * 7
     tasks.arrive(tmp_path / "at.go")
-    assert result.get(10) == "value" and list(stream) == [2, 4]
+    tasks.arrive(tmp_path / "also.go")
+    assert result.get(10) == "value" and list(stream) == [2]
 
 
 # ---- the end of the program ----
