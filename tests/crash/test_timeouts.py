@@ -13,7 +13,7 @@ from conftest import is_running, wait_until
 from late_tasks import WAYS, noted
 from procession.errors import TaskTimeout, WorkerDied
 
-LIMIT_S = 0.3
+LIMIT_S = 0.2
 FORKED = (
     "fork",
     "forkserver",
@@ -96,6 +96,7 @@ def test_neighbours_of_a_late_task_have_their_values_and_run_no_more_than_they_m
     goes_on(pool)
 
 
+@pytest.mark.parametrize("method", FORKED)
 def test_map_raises_a_timeout_at_once(pool, tmp_path):
     items = [(number, late_tasks.SECONDS, str(tmp_path / "runs")) for number in range(3)]
     with pytest.raises(TaskTimeout):
@@ -105,11 +106,13 @@ def test_map_raises_a_timeout_at_once(pool, tmp_path):
 
 
 @pytest.mark.parametrize("door", ["map", "imap"])
+@pytest.mark.parametrize("method", FORKED)
 def test_the_limit_is_for_each_item_and_not_for_a_chunk(pool, door):
     naps = [0.2] * 5
     assert list(getattr(pool, door)(late_tasks.nap, naps, 5, timeout=0.8)) == naps
 
 
+@pytest.mark.parametrize("method", FORKED)
 def test_the_time_before_a_task_begins_does_not_count(ctx):
     with ctx.Pool(1) as pool:
         results = [pool.apply_async(late_tasks.nap, (0.1,), timeout=0.5) for _ in range(9)]
@@ -117,6 +120,7 @@ def test_the_time_before_a_task_begins_does_not_count(ctx):
     pool.join()
 
 
+@pytest.mark.parametrize("method", FORKED)
 def test_the_limit_holds_while_arguments_are_unpickled(pool):
     error = late(pool, tasks.identity, late_tasks.LateWhenUnpickled())
     assert "identity" in error.function
@@ -128,11 +132,13 @@ def test_the_limit_holds_while_arguments_are_unpickled(pool):
     goes_on(pool)
 
 
+@pytest.mark.parametrize("method", FORKED)
 def test_the_limit_holds_while_the_function_is_unpickled(pool):
     assert "LateFunction" in late(pool, late_tasks.LateFunction(), 1).function
     goes_on(pool)
 
 
+@pytest.mark.parametrize("method", FORKED)
 def test_the_limit_holds_while_the_result_is_pickled(pool):
     late(pool, late_tasks.identity_or_late, "late")
     for chunksize in (1, 4):
@@ -209,6 +215,7 @@ def test_a_late_task_is_run_again_if_asked(pool, tmp_path):
     goes_on(pool)
 
 
+@pytest.mark.parametrize("method", FORKED)
 def test_a_late_task_is_run_again_no_more_often_than_asked(pool, tmp_path):
     for number, (retries, retry_on, runs) in enumerate([(2, TaskTimeout, 3), (1, TimeoutError, 2), (2, WorkerDied, 1)]):
         path = str(tmp_path / str(number))
