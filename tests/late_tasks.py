@@ -176,6 +176,11 @@ def count_and_nap(item: tuple[int, float, str]) -> int:
     return number
 
 
+def count_and_nap_with_path(item: tuple[int, float, str]) -> Path:
+    """As count_and_nap(), but the result is an object with code of its own."""
+    return Path(item[2], str(count_and_nap(item)))
+
+
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

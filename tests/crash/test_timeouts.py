@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,10 +91,20 @@ def test_neighbours_of_a_late_task_have_their_values_and_run_no_more_than_they_m
     if door != "imap_unordered":
         assert outcomes.index(error) == 5
     assert sorted(outcome for outcome in outcomes if outcome is not error) == [n for n in range(12) if n != 5]
-    runs = [noted(path).count(str(number)) for number in range(12)]
-    # What its worker had done before may not have been sent yet; then it is run again.
-    assert all(1 <= count <= (2 if number < 5 else 1) for number, count in enumerate(runs)), runs
+    assert [noted(path).count(str(number)) for number in range(12)] == [1] * 12
     goes_on(pool)
+
+
+@pytest.mark.parametrize("chunksize", [1, 12])
+@pytest.mark.parametrize("method", FORKED)
+def test_what_was_done_before_a_late_task_is_not_done_again_whatever_its_results_are(pool, tmp_path, chunksize):
+    path = str(tmp_path / "runs")
+    items = [(number, late_tasks.SECONDS if number == 5 else 0.0, path) for number in range(12)]
+    function = late_tasks.count_and_nap_with_path
+    outcomes = pool.map_async(function, items, chunksize, timeout=LIMIT_S, on_error="return").get(10)
+    assert type(outcomes.pop(5)) is TaskTimeout
+    assert outcomes == [Path(path, str(number)) for number in range(12) if number != 5]
+    assert [noted(path).count(str(number)) for number in range(12)] == [1] * 12
 
 
 @pytest.mark.parametrize("method", FORKED)
