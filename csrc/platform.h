@@ -71,6 +71,7 @@ bool psn_process_is_alive(uint32_t pid, uint64_t started);
 int32_t psn_process_exitcode(uint32_t pid, uint64_t started);
 /* Die at once, with all descendants, when the process `parent` ends.  Works while the interpreter lock is held. */
 PSN_MUST_CHECK psn_status psn_die_with_parent(uint32_t parent);
+_Noreturn void psn_end_by_signal(int number); /* as if nobody had ever handled it; runs nothing more */
 void psn_kill_descendants(uint32_t pid); /* SIGKILL to children, their children, ... of `pid`; async-signal-safe */
 /* Fork a child whose parent is the caller's parent.  Gives 0 in the child.  The caller must be single-threaded. */
 PSN_MUST_CHECK psn_status psn_fork_sibling(int *pid);

@@ -381,6 +381,17 @@ static void parent_thread_ended(int signal_number) {
     errno = error;
 }
 
+_Noreturn void psn_end_by_signal(int number) {
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t it;
+    sigemptyset(&it);
+    sigaddset(&it, number);
+    sigaction(number, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &it, NULL);
+    kill(getpid(), number);
+    _exit(128 + number); /* one that ends nobody */
+}
+
 psn_status psn_die_with_parent(uint32_t parent) {
     /* A real-time signal that neither Python nor a debugger uses by itself. */
     int signal_number = SIGRTMIN + 7;

@@ -51,6 +51,7 @@ cdef extern from "platform.h" nogil:
     bint psn_process_is_alive(uint32_t pid, uint64_t started)
     psn_status psn_die_with_parent(uint32_t parent)
     void psn_kill_descendants(uint32_t pid)
+    void psn_end_by_signal(int number)
     psn_status psn_fork_sibling(int *pid)
     psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size)
     psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bint is_private)

@@ -49,7 +49,7 @@ def main(spec: RunnerSpec) -> None:
     try:
         signal.signal(signal.SIGTERM, runner.told_to_end)
         runner.live()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        runner.is_over = True
     except Ended:
         runner.save()
         _end()
@@ -61,9 +61,7 @@ def _ignore(number: int, frame: object) -> None: ...
 def _end() -> NoReturn:
     """End of the soft signal, and leave nothing behind that a task has started."""
     _core.kill_descendants(os.getpid())
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.raise_signal(signal.SIGTERM)
-    os._exit(128 + signal.SIGTERM)  # where it is blocked
+    _core.end_by_signal(signal.SIGTERM)
 
 
 class Runner:
@@ -89,6 +87,7 @@ class Runner:
         self.failures: list[tuple[int, BaseException]] = []
         self.is_foreign = False
         self.is_ending = False
+        self.is_over = False  # it has left the pool: no task runs any more
         self.done_when_told = 0  # values that were there when the soft signal came
         self.at = 0, 0  # position and item from which on the values are that belong to no piece yet
         self.oldest_ns = 0  # when the first of the unsent results came
@@ -155,6 +154,8 @@ class Runner:
 
     def told_to_end(self, number: int, frame: object) -> None:
         """The handler of the soft signal."""
+        if self.is_over:
+            _end()
         if self.is_ending:
             return
         if _core.is_condemned() is False:
