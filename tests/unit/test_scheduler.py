@@ -371,6 +371,18 @@ def test_a_worker_that_has_gone_on_to_another_task_is_spared(scheduler):
     assert not scheduler.condemned
 
 
+@pytest.mark.parametrize("exitcode", [-15, -9])
+def test_a_signal_that_reaches_a_spared_worker_after_all_costs_no_task(scheduler, exitcode):
+    scheduler.queued(0, timed(2))
+    scheduler.queued(1, batch_of(1))
+    scheduler.handle(TaskSeen(1, 0, 0, SECOND))
+    scheduler.finished(0, 2)
+    assert scheduler.handle(TaskSeen(1, 1, 0, 0)) == [Spare(1)]
+    again, start = scheduler.handle(exited(1, 1, 2, 1, 0, head=2, exitcode=exitcode))
+    assert isinstance(again, Requeue) and start == StartWorker()
+    assert not scheduler.spared
+
+
 def test_a_worker_that_has_gone_on_to_a_task_that_is_late_too_ends_for_that(scheduler):
     scheduler.queued(0, timed(2))
     scheduler.handle(TaskSeen(1, 0, 0, SECOND))

@@ -64,7 +64,7 @@ class World(RuleBasedStateMachine):
         self.names = iter(range(1, 10_000))
         self.outcomes: dict[int, int] = {}
         self.cancelled: set[int] = set()  # items
-        self.submitted = 0
+        self.submitted = self.failed = 0
         self.lane = Lane()
         self.perform([StartWorker()] * size)
 
@@ -90,6 +90,7 @@ class World(RuleBasedStateMachine):
                     assert not self.cancelled.intersection(batch.items)
                     self.put(batch)
                 case Fail(batch, index, reason=reason):
+                    self.failed += 1
                     assert reason is Reason.DIED or condemned == batch.start + index
                     self.resolve(batch.start + index)
                 case GiveUp():
@@ -287,6 +288,15 @@ class World(RuleBasedStateMachine):
             worker, (position, item) = self.workers[name], self.condemned[name]
             if worker.running == position and item in (worker.item, ANY_ITEM):
                 self.end(name, TOLD)
+
+    @rule(index=st.integers(0, 9))
+    def late_signal(self, index):
+        """One that was on its way when the worker was spared."""
+        names = sorted(self.scheduler.spared - self.condemned.keys())
+        if names:
+            failed = self.failed
+            self.end(names[index % len(names)], TOLD)
+            assert self.failed == failed
 
     @rule(index=st.integers(0, 9))
     def leave(self, index):

@@ -8,7 +8,7 @@
     start_program(command, fds) -> pid
     limit_hint(errno)           -> in words what ran out and what to do, None if nothing did
     thread_count()              -> threads of this process; end_library_threads() ends those that libraries start anew
-    own_memory()                -> bytes of memory that this process shares with no other
+    own_memory(), whole_memory() -> bytes of memory that this process shares with no other; that it has
     descendants(pid), kill(them) -> what is running below a process; end those that still do
 
     cpu_count()                 -> cores that this process may use; cpu_share(workers) -> how many each of its workers may
@@ -47,6 +47,7 @@ from procession._os.posix import (
     start_program,
     thread_count,
     wait_readable,
+    whole_memory,
 )
 from procession._os.posix_cores import SHARE, affinity_count, cpu_count, cpu_share
 from procession._os.posix_packets import (
@@ -98,4 +99,5 @@ __all__ = [
     "thread_count",
     "wait_for_hangup",
     "wait_readable",
+    "whole_memory",
 ]

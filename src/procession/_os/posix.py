@@ -25,6 +25,7 @@ __all__ = [
     "start_program",
     "thread_count",
     "wait_readable",
+    "whole_memory",
 ]
 
 UNKNOWN = "unknown"  # the process has ended, and its exit code went to somebody else
@@ -85,6 +86,13 @@ def own_memory() -> int:
     import psutil
 
     return int(psutil.Process().memory_full_info().uss)
+
+
+def whole_memory() -> int:
+    """Bytes of memory that this process has, shared or not."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def descendants(pid: int) -> list[Any]:

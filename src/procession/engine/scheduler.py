@@ -189,6 +189,9 @@ class Verdict(NamedTuple):
         return position == self.position and self.item in (item, ANY_ITEM)
 
 
+_MEANT_FOR_ANOTHER = Verdict(NOT_RUNNING, 0, Reason.CANCELLED)
+
+
 @dataclass(slots=True)
 class Scheduler:
     """The state of one pool: batches in flight and workers.
@@ -198,6 +201,7 @@ class Scheduler:
         in_flight: position -> batch, for every batch that is queued or claimed.
         cancelled: positions in flight whose results nobody wants.
         condemned: worker -> what it is being ended for.
+        spared: workers that have gone on before their end reached them; a signal may be still on its way to one.
         starting, ready, leaving: workers by what is known of them; a leaving one has been replaced already.
         timed: batches in flight with a time limit.
         idle_deaths: workers that died one after the other while no task was done or begun.
@@ -207,6 +211,7 @@ class Scheduler:
     in_flight: dict[int, Batch] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)
     condemned: dict[int, Verdict] = field(default_factory=dict)
+    spared: set[int] = field(default_factory=set)
     starting: set[int] = field(default_factory=set)
     ready: set[int] = field(default_factory=set)
     leaving: set[int] = field(default_factory=set)
@@ -305,6 +310,7 @@ class Scheduler:
             if verdict.is_for(event.position, event.item):
                 return []
             del self.condemned[event.worker]
+            self.spared.add(event.worker)
             actions.append(Spare(event.worker))
         batch = self.in_flight.get(event.position)
         if batch is None or not batch.finished <= event.item < len(batch.items):
@@ -324,6 +330,9 @@ class Scheduler:
         for group in (self.starting, self.ready, self.leaving):
             group.discard(event.worker)
         verdict = self.condemned.pop(event.worker, None)
+        if verdict is None and event.worker in self.spared:
+            verdict = _MEANT_FOR_ANOTHER
+        self.spared.discard(event.worker)
         actions: list[Action] = []
         first, end, running, item = event.claim
         # A claim past the head was never taken: the worker died before the store that takes.
@@ -384,7 +393,7 @@ class Scheduler:
         """Raise AssertionError if an invariant is broken; for tests."""
         assert not self.starting & self.ready and not self.ready & self.leaving and not self.starting & self.leaving
         assert self.cancelled <= self.in_flight.keys()
-        assert self.condemned.keys() <= self.starting | self.ready | self.leaving
+        assert self.condemned.keys() | self.spared <= self.starting | self.ready | self.leaving
         assert self.timed == sum(1 for b in self.in_flight.values() if b.terms is not None and b.terms.timeout_ns)
         for batch in self.in_flight.values():
             assert 0 <= batch.finished < len(batch.items)

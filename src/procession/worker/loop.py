@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from procession import _core, _os
+from procession import _core
 from procession._core import claim_begin, claim_item, claim_nothing, claim_value, clock_ns, is_dismissed, run_items
 from procession.engine import codec, launch, lifetime, wire
 from procession.engine.codec import Payload
@@ -27,6 +27,7 @@ from procession.engine.exceptions import Ended, describe, encode_error
 from procession.engine.wire import RunnerSpec
 from procession.errors import CannotDecode, Closed, OutOfMemory
 from procession.worker import cores, streams
+from procession.worker.growth import Growth
 
 __all__ = ["Runner", "main"]
 
@@ -35,7 +36,6 @@ _SPIN_US = 50
 _SMALL_NS = 20_000  # messages that take less are worth spinning for
 _FUNCTIONS_KEPT = 64
 _LOOK_NS = 500_000_000  # a worker without work looks this often whether it is to leave
-_MEMORY_LOOK_NS = 50_000_000
 
 
 def main(spec: RunnerSpec) -> None:
@@ -91,7 +91,7 @@ class Runner:
         self.done_when_told = 0  # values that were there when the soft signal came
         self.at = 0, 0  # position and item from which on the values are that belong to no piece yet
         self.oldest_ns = 0  # when the first of the unsent results came
-        self.memory_look_ns = 0  # when to look next at how much memory this process has
+        self.growth = Growth(spec.memory_limit) if spec.memory_limit else None
 
     def live(self) -> None:
         """Call the initializer, then work."""
@@ -137,20 +137,9 @@ class Runner:
             self.claim_nothing()
             self.message_ns += 0.5 * ((clock_ns() - began) / taken - self.message_ns)
             left -= taken
-            if left <= 0 or (spec.memory_limit and self.has_grown()):
+            if left <= 0 or (self.growth is not None and self.growth.is_over()):
                 break
         spec.results.put(self.name, tag=wire.LEAVING)
-
-    def has_grown(self) -> bool:
-        """Whether this process has more memory of its own than it may; looks now and then."""
-        now = clock_ns()
-        if now < self.memory_look_ns:
-            return False
-        has_grown = _os.own_memory() > self.spec.memory_limit
-        # To count the pages of a large process takes milliseconds.
-        spent = clock_ns() - now
-        self.memory_look_ns = now + max(_MEMORY_LOOK_NS, 50 * spent)
-        return has_grown
 
     def told_to_end(self, number: int, frame: object) -> None:
         """The handler of the soft signal."""
