@@ -162,7 +162,7 @@ class Pool:
     ) -> AsyncResult:
         """``func(*args, **kwds)`` in a worker; returns at once."""
         terms = None if timeout is None and not retries else self._terms(timeout, retries, retry_on)
-        result = ApplyResult(self._workers, callback, error_callback, terms)
+        result = ApplyResult(callback, error_callback, terms, self._workers)
         args = args if type(args) is tuple else tuple(args)
         if self._seed is not None:
             func, args, kwds = self._seeded(func, unpack=True), (next(self._calls), 0, args, kwds), None

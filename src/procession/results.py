@@ -94,6 +94,10 @@ class AsyncResult:
             TaskTimeout: it ran for longer than it may.
             TaskCancelled: somebody has cancelled it, or ended the pool.
         """
+        return self.wait_for_value(timeout)
+
+    def wait_for_value(self, timeout: float | None) -> Any:
+        """As get()."""
         if not self.done and not self._workers.wait(self, FOREVER if timeout is None else deadline_after(timeout)):
             raise TimeoutError
         if self._success:
@@ -118,23 +122,13 @@ class AsyncResult:
 class ApplyResult(CallTicket, AsyncResult):
     """The result of apply_async()."""
 
-    __slots__ = ("_workers",)
-
-    def __init__(
-        self,
-        workers: Workers,
-        callback: Callable[[Any], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-        terms: Terms | None = None,
-    ) -> None:
-        self._workers = workers
-        CallTicket.__init__(self, callback, error_callback, terms)
+    __slots__ = ()
 
 
 class MapResult(MapTicket, AsyncResult):
     """The result of map_async() and starmap_async()."""
 
-    __slots__ = ("_workers",)
+    __slots__ = ()
 
     def __init__(
         self,

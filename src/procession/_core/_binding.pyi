@@ -218,8 +218,71 @@ def run_items(
     budget_ns: int,
     values: list[Any],
     failures: list[tuple[int, BaseException]],
+    stop: list[Any],
     ends: type[BaseException],
 ) -> tuple[int, int]: ...
+
+# ---- batches ----
+
+def pack_batch(prefix: bytes, values: Sequence[Any]) -> bytes | None: ...
+def unpack_batch(payload: Buffer, start: int) -> list[Any]: ...
+def pack_results(pieces: list[int], values: list[Any]) -> bytes | None: ...
+def unpack_results(payload: Buffer) -> tuple[list[int], list[Any]] | None: ...
+
+# ---- single calls ----
+
+RUN: int
+CALL: int
+
+class Outcome:
+    done: bool
+    _success: bool
+    _value: Any
+    _callback: Callable[[Any], object] | None
+    _error_callback: Callable[[BaseException], object] | None
+    _workers: Any
+    @property
+    def is_over(self) -> bool: ...
+    @property
+    def has_callback(self) -> bool: ...
+    def get(self, timeout: float | None = None) -> Any: ...
+    def fail(self, error: BaseException) -> None: ...
+    def finish(self) -> None: ...
+
+class Call(Outcome):
+    mode: int
+    finished: int
+    position: int
+    function: Any
+    arguments: Any
+    terms: Any
+    def __init__(
+        self,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        terms: Any = None,
+        workers: Any = None,
+    ) -> None: ...
+    def succeed(self, value: Any) -> bool: ...
+
+def submit_call(
+    call: Call, tasks: Any, in_flight: dict[int, Any], function: Any, arguments: tuple[Any, ...]
+) -> bool: ...
+def deliver_run(
+    in_flight: dict[int, Any], position: int, count: int, values: list[Any], at: int, due: list[Any]
+) -> int: ...
+def run_calls(
+    messages: list[tuple[int, Any]],
+    at: int,
+    first: int,
+    functions: dict[bytes, tuple[int, Callable[..., Any]]],
+    pieces: list[int],
+    values: list[Any],
+    failures: list[tuple[int, BaseException]],
+    stop: list[Any],
+    budget_ns: int,
+    ends: type[BaseException],
+) -> tuple[int, int, BaseException | None]: ...
 
 # ---- the interpreter's threads and streams ----
 

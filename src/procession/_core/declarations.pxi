@@ -1,6 +1,8 @@
 # What csrc/ offers, for Cython.
 
 cdef extern from "Python.h":
+    int64_t PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
+    bint PyUnicode_IS_COMPACT_ASCII(object value)
     void PyOS_BeforeFork()
     void PyOS_AfterFork_Parent()
     void PyOS_AfterFork_Child()

@@ -99,12 +99,14 @@ def is_plain(values) -> bool:
     return True
 
 
-def run_items(function, items, Py_ssize_t start, bint unpack, bint timed, uint64_t budget_ns, list values, list failures, ends):
+def run_items(function, items, Py_ssize_t start, bint unpack, bint timed, uint64_t budget_ns, list values, list failures, list stop,
+              ends):
     """Call `function` on items[start:] until the end, or until `budget_ns` has passed.
 
     Values are appended to `values`; a task that raised appends None there, and (index in `values`, exception) to `failures`.
     The index of the running item is in this process's slot, for the parent to read if the process dies; with `timed` also
-    when it was begun.  An exception of the type `ends` ends the run.
+    when it was begun.  An exception of the type `ends` ends the run, and so does an item that puts something into `stop`; neither has
+    a value then.
 
     Returns:
         the index after the last item that was run, and the nanoseconds that it took.
@@ -124,12 +126,16 @@ def run_items(function, items, Py_ssize_t start, bint unpack, bint timed, uint64
                 value = function(*item)
             else:
                 value = function(item)
-            values.append(value)
         except BaseException as error:
             if type(error) is ends:
                 raise
-            values.append(None)
-            failures.append((len(values) - 1, error))
+            if PyList_GET_SIZE(stop):
+                break
+            value = None
+            failures.append((len(values), error))
+        if PyList_GET_SIZE(stop):
+            break
+        values.append(value)
         i += 1
         # A look at the clock costs as much as an empty call: where items are small, look at every sixteenth.
         if i >= look:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from procession._core import RUN, deliver_run
 from procession.engine import wire
 from procession.engine.batches import Batch
 from procession.engine.codec import Payload
@@ -52,23 +53,35 @@ class Delivery:
         fields = iter(pieces)
         for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
             end = at + count
-            batch = in_flight.get(position)
-            if isinstance(batch, CallTicket) and not errors and batch.terms is None:
-                del in_flight[position]
-                if batch.succeed(values[at]):
-                    self.due.append(batch)
-            elif batch is not None:
-                scheduler.finished(position, count)
-                batch.function.estimate.learn(count, elapsed_ns)
-                was_done = batch.ticket.done
-                faults = {i - at: error for i, error in errors.items() if at <= i < end} if errors else errors
-                share = values if len(pieces) == 4 else values[at:end]
-                if faults and batch.terms is not None and batch.terms.retry_on:
-                    _deliver_but_for_retries(batch, first, share, faults, self._again)
-                else:
-                    batch.ticket.deliver(batch.start + first, share, faults)
-                self._note(batch.ticket, was_done)
+            if first != RUN:
+                self._piece(position, first, values if len(pieces) == 4 else values[at:end], elapsed_ns, errors, at)
+            elif errors or deliver_run(in_flight, position, count, values, at, self.due) < count:
+                for i in range(count):
+                    self._piece(position + i, 0, values[at + i : at + i + 1], elapsed_ns // count, errors, at + i)
             at = end
+
+    def _piece(
+        self,
+        position: int,
+        first: int,
+        values: list[Any],
+        elapsed_ns: int,
+        errors: dict[int, BaseException],
+        at: int,
+    ) -> None:
+        """Results of the batch at `position`, from its item `first` on; `errors` by index within values of which the first has
+        the index `at`."""
+        batch = self._scheduler.finished(position, len(values))
+        if batch is None:
+            return
+        batch.function.estimate.learn(len(values), elapsed_ns)
+        was_done = batch.ticket.done
+        faults = {i - at: errors[i] for i in range(at, at + len(values)) if i in errors} if errors else errors
+        if faults and batch.terms is not None and batch.terms.retry_on:
+            _deliver_but_for_retries(batch, first, values, faults, self._again)
+        else:
+            batch.ticket.deliver(batch.start + first, values, faults)
+        self._note(batch.ticket, was_done)
 
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
         """Hand results to a ticket."""

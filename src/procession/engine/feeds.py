@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from procession.engine.tickets import UnorderedStream
 
 __all__ = ["Feed"]
 
+_SLICED = (list, tuple, range)
 _NEVER_BLOCK = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset)
 _BATCHES_PER_WORKER = 3  # queued or running; fewer leave a worker without work while a reply is on its way
 _ITEMS_PER_WORKER = 8  # read ahead of a reader that has read nothing yet
@@ -68,6 +69,8 @@ class Feed:
         self._chunk = chunk if chunk is None or buffersize is None else min(chunk, buffersize)
         self._length = length
         self._buffersize = buffersize
+        # A part of a range is a range, which costs nothing to send.
+        self._sequence: Sequence[Any] | None = items if type(items) in _SLICED and length is not None else None  # type: ignore[assignment]
         self._iterator: Iterator[Any] = iter(items) if length is None else islice(items, length)
         self._read_ahead: deque[Any] = deque()  # by the thread, and not sent yet
         self._has_ended: list[BaseException | None] = []  # filled by the thread when the input has ended
@@ -92,13 +95,19 @@ class Feed:
             return
         while (size := self._size()) > 0:
             try:
-                items = list(islice(self._iterator, size))
+                items = self._next_items(size)
             except Exception as error:  # it was changed meanwhile
                 self._end(error)
                 return
             self._send(items)
             if len(items) < size:
                 self._end(None)
+
+    def _next_items(self, size: int) -> Sequence[Any]:
+        """The next `size` items, or what is left."""
+        if self._sequence is None or self._length is None:
+            return list(islice(self._iterator, size))
+        return self._sequence[self.sent : min(self.sent + size, self._length)]
 
     def _send_read_ahead(self) -> None:
         waiting = self._read_ahead
@@ -183,7 +192,7 @@ class Feed:
         window = self._window()
         return 0 if self._chunk is not None and self._buffersize is None and window < size else min(size, window)
 
-    def _send(self, items: list[Any]) -> None:
+    def _send(self, items: Sequence[Any]) -> None:
         if not items:
             return
         start, self.sent = self.sent, self.sent + len(items)

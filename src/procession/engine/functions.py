@@ -24,11 +24,16 @@ _STABLE = (types.FunctionType, types.BuiltinFunctionType, type)
 
 
 class LocalFunction:
-    """A function that workers can call as it is, and what its calls have taken so far."""
+    """A function that workers can call as it is, and what its calls have taken so far.
 
-    __slots__ = ("estimate", "function")
+    Attributes:
+        call_head: the beginning of a message with a single call of it; None if that is not what its messages are.
+    """
+
+    __slots__ = ("call_head", "estimate", "function")
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.call_head: bytes | None = None
         self.function = function
         self.estimate = Estimate()
 
@@ -70,6 +75,7 @@ class SentFunction(LocalFunction):
         self.block = memory.new_block(len(payload))
         self.block.fill(payload)
         self.heads = wire.heads(self.block.offset, self.block.generation)
+        self.call_head = self.heads[wire.CALL]
 
     def encode(self, mode: int, items: Sequence[Any]) -> codec.Payload | None:
         return wire.encode_tasks(self, mode, items)
@@ -137,7 +143,7 @@ def describe_call(batch: Any, index: int) -> tuple[str, str]:
     keywords: dict[str, Any] = {}
     if calling == wire.ITEM:
         arguments: Iterable[Any] = (item,)
-    elif calling == wire.STAR:
+    elif calling in (wire.STAR, wire.CALL):
         arguments = item
     else:
         arguments, keywords = item

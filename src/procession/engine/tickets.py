@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from procession.engine.batches import Lane, Terms
+from procession._core import Call, Outcome
+from procession.engine.batches import Lane
 from procession.errors import TaskTimeout, WorkerDied
 
 __all__ = ["CallTicket", "Drained", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
@@ -51,72 +52,19 @@ class Failure:
         self.error = error
 
 
-class _Result:
-    """A ticket with one value or one exception, and callbacks."""
+class CallTicket(Call):
+    """One call, and its own batch: what the engine does 100,000 times a second is kept to one object, and to C.
 
-    __slots__ = ("__weakref__", "_callback", "_error_callback", "_success", "_value", "done")
+    Args:
+        callback, error_callback: what to call with the value, or with what was raised.
+        terms: what the caller wants for it.
+        workers: the pool's engine.
+    """
 
-    done: bool
-    _success: bool
-    _value: Any
-    _callback: Callable[[Any], object] | None
-    _error_callback: Callable[[BaseException], object] | None
-
-    def fail(self, error: BaseException) -> None:
-        if not self.done:
-            self._success = False
-            self._value = error
-            self.done = True
-
-    @property
-    def is_over(self) -> bool:
-        return self.done
-
-    @property
-    def has_callback(self) -> bool:
-        return self._callback is not None or self._error_callback is not None
-
-    def finish(self) -> None:
-        callback = self._callback if self._success else self._error_callback
-        self._callback = self._error_callback = None
-        if callback is not None:
-            callback(self._value)
-
-
-class CallTicket(_Result):
-    """One call, and its own batch: what the engine does 100,000 times a second is kept to one object."""
-
-    __slots__ = ("arguments", "finished", "function", "mode", "position", "terms")
+    __slots__ = ()
 
     start = 0
     lane = Lane()  # of nothing that is fed
-    function: Any
-    arguments: Any  # its one item
-    mode: int
-    finished: int
-    position: int
-    terms: Terms | None
-
-    def __init__(
-        self,
-        callback: Callable[[Any], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-        terms: Terms | None = None,
-    ) -> None:
-        self.done = False
-        self._success = True
-        self._value = None
-        self._callback = callback
-        self._error_callback = error_callback
-        self.finished = 0
-        self.terms = terms
-
-    def succeed(self, value: Any) -> bool:
-        """The call has returned `value`; whether somebody wants to be called back."""
-        self._value = value
-        self.arguments = None  # they live no longer than they must
-        self.done = True
-        return self._callback is not None
 
     @property
     def items(self) -> tuple[Any, ...]:
@@ -139,12 +87,8 @@ class CallTicket(_Result):
         else:
             self.succeed(values[0])
 
-    def fail(self, error: BaseException) -> None:
-        self.arguments = None
-        super().fail(error)
 
-
-class MapTicket(_Result):
+class MapTicket(Outcome):
     """As many calls as there are items, whose values come back as one list.
 
     A call that raises fails the whole once all calls are done, as in the standard library; a worker that dies or a call that
@@ -162,8 +106,6 @@ class MapTicket(_Result):
         keeps_errors: bool = False,
     ) -> None:
         self._keeps_errors = keeps_errors
-        self.done = False
-        self._success = True
         self._callback = callback
         self._error_callback = error_callback
         self._length = self._missing = length

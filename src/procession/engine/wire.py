@@ -1,22 +1,25 @@
 """What a pool and its workers say to each other.
 
     tasks      header: how to call, the function's handle; body: the items.  One that was taken back has a tag and is empty
-    results    plain values: (pieces, values).  Others: pieces in the header, so that they are known whatever becomes of
-               the values; body: the values, or (values, failures)
+    results    plain values: as _core/batches.pxi has them.  Others: pieces in the header, so that they are known
+               whatever becomes of the values; body: the values, or (values, failures)
                tag: which kind of message
 
-A piece is four integers: the batch's position, its first item, items, nanoseconds.  A worker that is a thread sends objects:
-what is decoded from them is they themselves.
+A piece is four integers: the batch's position, its first item, items, nanoseconds.  With RUN in the place of the first item
+it is about single calls at that position and those after it, as many as there are items.  A worker that is a thread sends
+objects: what is decoded from them is they themselves.
 """
 
 from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pickle import dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from procession._core import CALL, RUN, pack_batch, pack_results, unpack_batch, unpack_results
 from procession.engine import codec
 from procession.engine.codec import SHORT, Payload, decode, dump_plain, encode, header_of, is_plain, own_error
 from procession.engine.exceptions import Ended, MaybeEncodingError, decode_error, describe, encode_error
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_LOST",
+    "CALL",
     "FUNCTION_LOST",
     "INITIALIZER_FAILED",
     "ITEM",
@@ -50,6 +54,7 @@ __all__ = [
     "encode_tasks",
     "function_error",
     "heads",
+    "singly",
 ]
 
 # Tags of what workers send.
@@ -59,7 +64,7 @@ RESULTS, READY, LEAVING, INITIALIZER_FAILED, FUNCTION_LOST, BATCH_LOST, NUDGE = 
 TAKEN_BACK = 1
 
 # How a function is called on an item; flags beside it.
-ITEM, STAR, STAR_KEYWORDS = range(3)  # f(item), f(*item), f(*item[0], **item[1])
+ITEM, STAR, STAR_KEYWORDS = range(3)  # f(item), f(*item), f(*item[0], **item[1]); CALL is one f(*item)
 _CALLING = 0x03
 _PACKED = 0x04  # each item is pickled alone
 TIMED = 0x08  # items have a time limit
@@ -107,7 +112,15 @@ def encode_tasks(function: SentFunction, mode: int, items: Sequence[Any]) -> Pay
     """
     calling = mode & _CALLING
     if calling == ITEM:
-        plain = is_plain(items)
+        packed_plain = pack_batch(function.heads[mode], items)
+        if packed_plain is not None:
+            return packed_plain
+        plain = False
+        items = list(items)
+    elif calling == CALL:
+        if is_plain(items[0]):
+            return function.heads[mode] + dumps(items[0], 5)
+        return encode_argument(items[0], function.heads[mode][2:], main_by_value=function.by_value)
     elif len(items) == 1:
         plain = calling == STAR and is_plain(items[0])
     else:
@@ -147,7 +160,7 @@ def encode_argument(value: Any, header: bytes = b"", *, main_by_value: bool = Fa
 
 
 def calling_of(mode: int) -> int:
-    """ITEM, STAR or STAR_KEYWORDS, without the flags."""
+    """ITEM, STAR, STAR_KEYWORDS or CALL, without the flags."""
     return mode & _CALLING
 
 
@@ -161,14 +174,19 @@ def decode_tasks(
     Raises:
         BaseException: whatever decoding raised, where the items cannot be told apart.
     """
-    if type(payload) is bytes and payload[0] == SHORT:
-        header = payload[2:_HEAD_END]
-        items = loads(payload[_HEAD_END:])
+    body = memoryview(payload)
+    if body[0] == SHORT:
+        header = bytes(body[2:_HEAD_END])
+        if header[0] & (_CALLING | _PACKED) == ITEM:
+            return header, unpack_batch(payload, _HEAD_END), {}
+        items = loads(body[_HEAD_END:])
     else:
         header = header_of(payload)
         items = decode(payload)
     errors: dict[int, BaseException] = {}
-    if header[0] & _PACKED:
+    if header[0] & _CALLING == CALL:
+        items = (items,)
+    elif header[0] & _PACKED:
         for i, item in enumerate(items):
             begin(i)
             try:
@@ -204,8 +222,8 @@ def encode_results(
     Raises:
         MemoryError: there is not enough for all of them at once.
     """
-    if not failures and is_plain(values):
-        return [dumps((pieces, values), 5)]
+    if not failures and (plain := pack_results(pieces, values)) is not None:
+        return [plain]
     sent: list[tuple[int, bytes]] = []
     for index, error in failures:
         _begin_value(pieces, index, begin)
@@ -216,24 +234,28 @@ def encode_results(
         return [encode((packed, sent) if sent else packed, header)]
     messages: list[Payload] = []
     faults = dict(failures)
-    at = 0
+    for index, piece in enumerate(singly(pieces)):
+        begin(piece[0], piece[1])
+        messages.append(_encode_single(piece, values[index], faults.get(index)))
+    return messages
+
+
+def singly(pieces: list[int]) -> Iterator[tuple[int, int, int, int]]:
+    """The pieces that there would be if each value had one of its own."""
     fields = iter(pieces)
     for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
         for i in range(count):
-            begin(position, first + i)
-            messages.append(_encode_single((position, first + i, 1, elapsed_ns // count), values[at], faults.get(at)))
-            at += 1
-    return messages
+            yield (
+                (position + i, 0, 1, elapsed_ns // count)
+                if first == RUN
+                else (position, first + i, 1, elapsed_ns // count)
+            )
 
 
 def _begin_value(pieces: list[int], index: int, begin: Callable[[int, int], None]) -> None:
     """Say which position and item value number `index` belongs to."""
-    fields = iter(pieces)
-    for position, first, count, _ in zip(fields, fields, fields, fields, strict=True):
-        if index < count:
-            begin(position, first + index)
-            return
-        index -= count
+    position, item, _, _ = next(islice(singly(pieces), index, None))
+    begin(position, item)
 
 
 def _encode_single(piece: tuple[int, int, int, int], value: Any, error: BaseException | None) -> Payload:
@@ -281,10 +303,10 @@ def decode_results(payload: Payload | Results) -> Results:
     """Pieces, their values one after the other, and {index: exception} of those that failed."""
     if isinstance(payload, tuple):
         return payload
+    plain = unpack_results(payload)
+    if plain is not None:
+        return *plain, _NO_ERRORS
     header = header_of(payload)
-    if not header:
-        pieces, values = decode(payload)
-        return pieces, values, _NO_ERRORS
     flags, *pieces = struct.unpack(f"<B{len(header) // 8}Q", header)
     errors: dict[int, BaseException] = {}
     sent: list[tuple[int, bytes]] = []

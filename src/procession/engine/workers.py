@@ -24,6 +24,7 @@ from procession.engine.functions import FunctionTable, complaint_of
 from procession.engine.keeper import Keeper
 from procession.engine.overseer import Overseer
 from procession.engine.scheduler import Scheduler, StartWorker, WorkerLeaving, WorkerReady
+from procession.engine.sending import Sender
 from procession.engine.tickets import CallTicket, Drained, MapTicket, UnorderedStream
 from procession.engine.turns import Turns
 from procession.errors import Closed, PoolClosed, TaskCancelled
@@ -31,6 +32,9 @@ from procession.errors import Closed, PoolClosed, TaskCancelled
 __all__ = ["Workers"]
 
 _SPIN_US = 50
+_SOON_NS = (
+    100_000  # who waited no longer than this will rather spin the next time; it is less than twice a slow wake-up
+)
 _TAKE = 64
 
 
@@ -71,6 +75,7 @@ class Workers:
         self._can_kill, self._grace = can_kill, grace
         self._scheduler = Scheduler(size)
         self._delivery = Delivery(self._scheduler, self.queue_again)
+        self._sender = Sender(self._tasks, self._scheduler, self.queue_again)
         self._overseer = Overseer(self, self._scheduler, self._crew, self._tasks, grace)
         self._feeds: list[Feed] = []
         self._lock = threading.RLock()  # all of the above
@@ -82,6 +87,7 @@ class Workers:
         self._ended = False
         self._keeper: Keeper | None = None
         self._look_at = 0
+        self._spin_us = _SPIN_US
         lifetime.on_fork_in_child(self, Workers._forked)
         lifetime.at_exit(self, Workers.terminate)
         with self._lock:
@@ -96,23 +102,17 @@ class Workers:
     ) -> None:
         """One call."""
         with self._lock:
-            self._check_usable()
-            if self._keeper is None:
-                self._start_keeper(must=ticket.has_callback)
-            try:
-                ticket.function = self._functions.sent[function]
-            except (KeyError, TypeError):
-                ticket.function = self._functions.send(function)
-            timed = wire.TIMED if ticket.terms is not None and ticket.terms.timeout_ns else 0
-            if keywords:
-                ticket.mode = wire.STAR_KEYWORDS | timed
-                ticket.arguments = arguments, keywords
-            else:
-                ticket.mode = wire.STAR | timed
-                ticket.arguments = arguments
-            self._put(ticket)
-            self.submitted += 1
+            if self._ended or self._closed or self.is_foreign or self._failure is not None:
+                self._check_usable()
             keeper = self._keeper
+            if keeper is None:
+                keeper = self._start_keeper(must=ticket.has_callback)
+            try:
+                sent = self._functions.sent[function]
+            except (KeyError, TypeError):
+                sent = self._functions.send(function)
+            self._sender.call(ticket, sent, arguments, keywords)
+            self.submitted += 1
             if keeper is not None and (keeper.is_idle or ticket.has_callback):
                 keeper.wake(ticket.has_callback)
 
@@ -174,11 +174,15 @@ class Workers:
             raise PoolClosed("this pool belongs to the parent process: a forked child must make its own")
         if self._ended or self._closed:
             raise PoolClosed("Pool not running")
+        if self._failure is not None:
+            raise self._failure
 
     def queue(self, batch: Batch) -> None:
         """Put a batch into the tasks channel; it can be taken when this returns."""
         with self._lock:
-            self._put(batch)
+            if self._failure is not None:
+                raise self._failure
+            self._sender.put(batch)
 
     def queue_again(self, batch: Any) -> None:
         """The same for what its caller does not put himself: if it cannot be put now, its ticket gets the error."""
@@ -186,24 +190,6 @@ class Workers:
             self.queue(batch)
         except Exception as error:
             self._deliver_errors(batch, error)
-
-    def _put(self, batch: Any) -> None:  # a Batch, or a CallTicket, which is its own
-        if self._failure is not None:
-            raise self._failure
-        payload = batch.function.encode(batch.mode, batch.items)
-        if payload is None:
-            for i in range(len(batch.items)):
-                self.queue_again(batch.part(i, i + 1))
-            return
-        # Only this process puts, and under the lock: the position is known before the batch can be finished.
-        position = self._tasks.tail
-        try:
-            self._scheduler.queued(position, batch)
-            self._tasks.put(payload)
-        except BaseException:
-            # Whether or not it is on its way: who put it has been told that it is not.
-            self._scheduler.forget(position)
-            raise
 
     def deliver(self, ticket: Any, start: int, values: list[Any], errors: dict[int, BaseException]) -> None:
         """Hand results to a ticket, and tell those who wait for it."""
@@ -270,7 +256,9 @@ class Workers:
 
     def _take_arrived(self, deadline: int, spin_us: int) -> bool:
         """Take messages, waiting for one until `deadline`; False if none came."""
-        _, messages = self._results.take(_TAKE, deadline, spin_us)
+        began = clock_ns()
+        _, messages = self._results.take(_TAKE, deadline, spin_us and self._spin_us)
+        self._spin_us = _SPIN_US if clock_ns() - began < _SOON_NS else 0
         with self._lock:
             for tag, payload in messages:
                 if tag == wire.RESULTS:
@@ -371,13 +359,14 @@ class Workers:
 
     # ---- the keeper ----
 
-    def _start_keeper(self, *, must: bool) -> None:
+    def _start_keeper(self, *, must: bool) -> Keeper | None:
         """Where no thread can be started, those who wait for results drive, but nobody would call back."""
         try:
             self._keeper = Keeper(self)
         except RuntimeError:
             if must:
                 raise
+        return self._keeper
 
     def has_work(self) -> bool:
         if self._scheduler.in_flight or self._delivery.due:

@@ -15,12 +15,20 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from procession import _core
-from procession._core import claim_begin, claim_item, claim_nothing, claim_value, clock_ns, is_dismissed, run_items
+from procession._core import (
+    claim_begin,
+    claim_item,
+    claim_nothing,
+    claim_value,
+    clock_ns,
+    is_dismissed,
+    run_calls,
+    run_items,
+)
 from procession.engine import codec, launch, lifetime, wire
 from procession.engine.codec import Payload
 from procession.engine.exceptions import Ended, describe, encode_error
@@ -80,15 +88,16 @@ class Runner:
         self.spec = spec
         self.name = identity.to_bytes(4, "little")
         lifetime.on_fork_in_child(self, Runner.forked)
-        self.functions: OrderedDict[bytes, tuple[int, Callable[..., Any]]] = OrderedDict()  # by a task's header
+        self.functions: dict[bytes, tuple[int, Callable[..., Any]]] = {}  # by a task's header
         self.message_ns = float(FLUSH_NS)  # a message's mean duration, lately; long until known
         self.pieces: list[int] = []
         self.values: list[Any] = []
         self.failures: list[tuple[int, BaseException]] = []
         self.is_foreign = False
-        self.is_ending = False
         self.is_over = False  # it has left the pool: no task runs any more
-        self.done_when_told = 0  # values that were there when the soft signal came
+        self.stop: list[
+            int
+        ] = []  # not empty: told to end, with so many values; or in a forked child, that has no part in this
         self.at = 0, 0  # position and item from which on the values are that belong to no piece yet
         self.oldest_ns = 0  # when the first of the unsent results came
         self.growth = Growth(spec.memory_limit) if spec.memory_limit else None
@@ -124,14 +133,9 @@ class Runner:
             began = clock_ns()
             if not messages:
                 continue
-            for position, (tag, payload) in enumerate(messages, first):
-                if tag == wire.TAKEN_BACK or not self.claim_begin(position):
-                    continue
-                self.run_message(position, payload)
-                if self.is_foreign:
-                    os._exit(0)
             taken = len(messages)
-            del messages, payload
+            self.run_messages(first, messages)
+            del messages
             if self.pieces:
                 self.flush()
             self.claim_nothing()
@@ -141,23 +145,49 @@ class Runner:
                 break
         spec.results.put(self.name, tag=wire.LEAVING)
 
+    def run_messages(self, first: int, messages: list[tuple[int, Payload]]) -> None:
+        """Run all of what was taken."""
+        at, taken = 0, len(messages)
+        while (at := self.run_calls(first, messages, at)) < taken:
+            tag, payload = messages[at]
+            if tag != wire.TAKEN_BACK and self.claim_begin(first + at):
+                self.run_message(first + at, payload)
+            at += 1
+
+    def run_calls(self, first: int, messages: list[tuple[int, Payload]], at: int) -> int:
+        """Run messages from number `at` on, up to one that is not as simple as that; its number."""
+        while True:
+            if not self.pieces:
+                self.oldest_ns = clock_ns()
+            at, elapsed_ns, error = run_calls(
+                messages, at, first, self.functions, self.pieces, self.values, self.failures, self.stop, FLUSH_NS, Ended
+            )
+            self.end_if_told()
+            is_late = elapsed_ns >= FLUSH_NS or clock_ns() - self.oldest_ns >= FLUSH_NS
+            if error is not None:
+                payload = messages[at][1]
+                self.lost(wire.BATCH_LOST, first + at, codec.header_of(payload), _undecoded(error))
+                at += 1
+            elif not is_late:
+                return at
+            self.flush()
+
     def told_to_end(self, number: int, frame: object) -> None:
         """The handler of the soft signal."""
         if self.is_over:
             _end()
-        if self.is_ending:
+        if self.stop:
             return
         if _core.is_condemned() is False:
             _core.process_condemn(_core.process_identity(), _core.NOT_RUNNING, 0)  # the next one is for whatever runs
             return
-        self.is_ending = True
-        self.done_when_told = len(self.values)
+        self.stop.append(len(self.values))
         raise Ended
 
     def save(self) -> None:
         """Told to end: what was done is sent, so that nobody has to do it again."""
         try:
-            values = self.values[: self.done_when_told]
+            values = self.values[: self.stop[0]]
             failures = [failure for failure in self.failures if failure[0] < len(values)]
             rest = len(values) - sum(self.pieces[2::4])
             pieces = [*self.pieces, *self.at, rest, 0] if rest > 0 else self.pieces
@@ -170,12 +200,15 @@ class Runner:
 
     def end_if_told(self) -> None:
         """Before anything is said: what was raised for the soft signal may have been caught, or come out as something else."""
-        if self.is_ending:
+        if self.stop:
+            if self.is_foreign:
+                os._exit(0)
             raise Ended
 
     def forked(self) -> None:
         """A task has forked, and its child goes on here: it has no part in the pool."""
         self.is_foreign = True
+        self.stop.append(0)
         if signal.getsignal(signal.SIGTERM) == self.told_to_end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -204,6 +237,8 @@ class Runner:
             self.lost(wire.FUNCTION_LOST, position, header, error)
             return
         calling, is_timed = wire.calling_of(mode), bool(mode & wire.TIMED)
+        if calling == wire.CALL:
+            calling = wire.STAR
         if calling == wire.STAR_KEYWORDS:
             arguments, keywords = items[0]
             function = functools.partial(function, *arguments, **keywords)
@@ -217,7 +252,8 @@ class Runner:
                 self.oldest_ns = clock_ns()
             self.at = position, at
             end, elapsed_ns = self.run_items(
-                function, items, at, calling == wire.STAR, is_timed, FLUSH_NS, self.values, self.failures, Ended
+                *(function, items, at, calling == wire.STAR, is_timed, FLUSH_NS),
+                *(self.values, self.failures, self.stop, Ended),
             )
             self.end_if_told()
             self.pieces += (position, at, end - at, elapsed_ns)
@@ -253,23 +289,19 @@ class Runner:
         """There was no memory for all results but the first `sent` at once: only those that do not fit alone fail."""
         faults = dict(failures)
         is_alone = len(values) == 1
-        at = 0
-        fields = iter(pieces)
-        for position, first, count, elapsed_ns in zip(fields, fields, fields, fields, strict=True):
-            for item in range(first, first + count):
-                index, at = at, at + 1
-                if index < sent:
-                    continue
-                piece = [position, item, 1, elapsed_ns // count]
-                fault = [(0, faults[index])] if index in faults else []
-                try:
-                    if is_alone:
-                        raise error
-                    self.spec.results.put(self.encode_results(piece, [values[index]], fault, claim_value)[0])
-                except MemoryError as reason:
-                    fault = [(0, _unsent(values[index], reason))]
-                    values[index] = None
-                    self.spec.results.put(self.encode_results(piece, [None], fault, claim_value)[0])
+        for index, fields in enumerate(wire.singly(pieces)):
+            if index < sent:
+                continue
+            piece = list(fields)
+            fault = [(0, faults[index])] if index in faults else []
+            try:
+                if is_alone:
+                    raise error
+                self.spec.results.put(self.encode_results(piece, [values[index]], fault, claim_value)[0])
+            except MemoryError as reason:
+                fault = [(0, _unsent(values[index], reason))]
+                values[index] = None
+                self.spec.results.put(self.encode_results(piece, [None], fault, claim_value)[0])
 
     def lost(self, tag: int, position: int, header: bytes, error: BaseException) -> None:
         """A batch cannot be begun."""
@@ -287,7 +319,7 @@ class Runner:
         function: Callable[..., Any] = codec.decode(bytes(memoryview(block)))
         self.functions[header] = mode, function
         if len(self.functions) > _FUNCTIONS_KEPT:
-            self.functions.popitem(last=False)
+            del self.functions[next(iter(self.functions))]
         return mode, function
 
 

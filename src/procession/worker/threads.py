@@ -186,6 +186,9 @@ class _Runner(Runner):
         self.reader.channel.is_done(position)
         return False
 
+    def run_calls(self, first: int, messages: list[tuple[int, Any]], at: int) -> int:
+        return at
+
     def claim_running(self, position: int) -> None:
         pass
 
@@ -207,6 +210,7 @@ class _Runner(Runner):
         budget_ns: int,
         values: list[Any],
         failures: list[tuple[int, BaseException]],
+        stop: list[Any],
         ends: type[BaseException],
     ) -> tuple[int, int]:
         """As ``_core.run_items``, which notes in shared memory how far it has come."""
