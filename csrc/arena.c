@@ -37,7 +37,9 @@ psn_status psn_arena_create(struct psn_arena *arena, uint64_t size) {
     if (h->page_count > (size - h->data_offset) / PSN_PAGE) /* rounding up may have cost one */
         h->page_count = (size - h->data_offset) / PSN_PAGE;
     h->warm_limit = h->page_count / 8;
-    store_relaxed(&h->serial, 0);
+    /* Programs that run at one time or one after the other share no generations (none makes 16 blocks a nanosecond), so a
+       handle that was kept in a file names nothing in the next. */
+    store_relaxed(&h->serial, psn_clock_ns() << 4);
     status = psn_mutex_init(&h->mutex);
     if (status == PSN_OK) {
         h->magic = PSN_MAGIC;

@@ -2,7 +2,8 @@
 
     import procession as multiprocessing
 
-Names and signatures are the standard library's; docs/compat.md lists what differs on purpose.
+Names and signatures are the standard library's; docs/compat.md lists what differs on purpose.  Beside them there is what
+`shared` offers: share(), and NumPy arrays in shared memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,19 @@ from procession.util import SUBDEBUG, SUBWARNING  # noqa: F401
 
 if _typing.TYPE_CHECKING:
     from procession.context import Process
+    from procession.shared import Shared as Shared
+    from procession.shared import SharedArray as SharedArray
+    from procession.shared import array as array
+    from procession.shared import asarray as asarray
+    from procession.shared import empty as empty
+    from procession.shared import empty_like as empty_like
+    from procession.shared import full as full
+    from procession.shared import full_like as full_like
+    from procession.shared import ones as ones
+    from procession.shared import ones_like as ones_like
+    from procession.shared import share as share
+    from procession.shared import zeros as zeros
+    from procession.shared import zeros_like as zeros_like
 
 Array = _context.Array
 Barrier = _context.Barrier
@@ -88,6 +102,23 @@ __all__ = [
     "set_start_method",
 ]
 
+# Beyond the standard library's, so `import *` does not bring them.
+_OURS = {
+    "Shared",
+    "SharedArray",
+    "array",
+    "asarray",
+    "empty",
+    "empty_like",
+    "full",
+    "full_like",
+    "ones",
+    "ones_like",
+    "share",
+    "zeros",
+    "zeros_like",
+}
+
 # What a child pickles of its main module must be found in the parent's.
 if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
@@ -96,8 +127,16 @@ if "__main__" in sys.modules:
 def __getattr__(name: str) -> _typing.Any:
     if name == "reducer":
         return _context.reducer
+    if name in _OURS:
+        from procession import shared
+
+        return getattr(shared, name)
     if name == "__version__":
         from importlib.metadata import version
 
         return version("procession")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OURS - {"SharedArray"}, "reducer"})  # that one needs NumPy

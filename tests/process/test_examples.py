@@ -14,7 +14,18 @@ README = (ROOT / "README.md").read_text()
 DEADLINE_S = 60.0
 NEEDS_PILLOW = {"make_photos"}
 NAMES = sorted({path.stem for path in (ROOT / "examples").glob("*.py")} - NEEDS_PILLOW)
-SHOWN = ["processes", "queues", "locks", "values", "pool", "streams", "deaths", "timeouts"]
+SHOWN = [
+    "processes",
+    "queues",
+    "locks",
+    "values",
+    "shared_object",
+    "numpy_arrays",
+    "pool",
+    "streams",
+    "deaths",
+    "timeouts",
+]
 
 # Who comes first is left to the system.
 ANY_ORDER = {"five_processes", "named_workers", "printing"}

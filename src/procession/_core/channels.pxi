@@ -6,10 +6,12 @@ TAKE_LIMIT = PSN_TAKE_LIMIT
 cdef uint64_t COPY_LIMIT = 65536
 
 
+@no_gc
 cdef class Message:
     """A message block that this process alone owns: a body, and references to blocks that live as long as it does."""
 
     cdef psn_handle handle
+    cdef Block held  # instead of owning it: it is nobody's message, see message_share()
 
     def __cinit__(self):
         self.handle.offset = 0
@@ -45,6 +47,23 @@ def message_new(refs, uint64_t body_size) -> Message:
     message.handle = handle
     for block in refs:
         check(psn_message_refer(&arena, handle.offset, (<Block?>block).handle))
+    return message
+
+
+def message_share(Message message) -> Block:
+    """A message that is sent to nobody, as a block: who holds it can read it with message_in()."""
+    check(psn_block_hold(&arena, message.handle))
+    psn_block_disown(&arena, message.handle)
+    cdef Block block = block_object(message.handle)
+    message.handle.offset = 0
+    return block
+
+
+def message_in(Block block) -> Message:
+    """The message that message_share() has made a block of; any number may read it, and none may write to it."""
+    cdef Message message = Message.__new__(Message)
+    message.handle = block.handle
+    message.held = block
     return message
 
 

@@ -55,6 +55,7 @@ cdef extern from "platform.h" nogil:
     void psn_kill_descendants(uint32_t pid)
     void psn_end_by_signal(int number)
     psn_status psn_fork_sibling(int *pid)
+    void psn_memory_discard(int fd, uint64_t offset, uint64_t size)
     psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size)
     psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bint is_private)
     void psn_copy_large(void *target, const void *source, size_t size)

@@ -9,7 +9,9 @@ short header, which is read without unpickling anything.
     0x80 ...                                       a pickle, and no header
     0x02 | length | header | pickle                a header of up to 255 bytes, no buffers
     0x01 | count | length | table | header | small buffers | pickle
-                                                   the table has (size, place, is read-only) for each buffer
+                                                   the table has (size, place, what it is like) for each buffer
+
+A large buffer that nobody can write to (a read-only array) stays in its block if it is sent on: what crosses is where it lies.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ from procession import _os
 from procession._core import (
     Block,
     Message,
+    address_of,
     block_new,
     block_set_own,
     dump_plain,
     exported,
     is_plain,
+    message_in,
     message_new,
+    message_share,
     take_exported,
 )
 from procession._stdlib import has_extra_reducers, make_pickler
@@ -51,7 +56,9 @@ __all__ = [
     "encode_with_blocks",
     "header_of",
     "is_plain",
+    "open_shared",
     "own_error",
+    "put_shared",
     "short_head",
 ]
 
@@ -64,6 +71,7 @@ _FRAME, SHORT, _PICKLE = 0x01, 0x02, 0x80
 _HEAD = struct.Struct("<BxxxII")
 _ENTRY = struct.Struct("<QqQ")
 _INSIDE = -1
+_READONLY, _OFFSET_SHIFT = 1, 1  # what a buffer is like: a flag, and where in its block it begins
 _ALIGNMENT = 16
 
 
@@ -200,16 +208,20 @@ def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], expor
     room = _HEAD.size + _ENTRY.size * len(buffers) + len(header)
     for buffer in buffers:
         raw = buffer.raw()
-        place = _INSIDE
+        place, offset = _INSIDE, 0
         if raw.nbytes >= LARGE:
-            block = block_new(raw.nbytes)
-            block.fill(raw)
+            frozen = _frozen_block(raw)
+            if frozen is None:
+                block = block_new(raw.nbytes)
+                block.fill(raw)
+            else:
+                block, offset = frozen, address_of(raw) - frozen.address
             place = len(refs)
             refs.append(block)
         else:
             room = _aligned(room) + raw.nbytes
             small.append(raw)
-        entries.append((raw.nbytes, place, raw.readonly))
+        entries.append((raw.nbytes, place, raw.readonly | offset << _OFFSET_SHIFT))
     message = message_new(refs, room + len(data))
     body = memoryview(message)
     _HEAD.pack_into(body, 0, _FRAME, len(buffers), len(header))
@@ -225,6 +237,16 @@ def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], expor
         at += raw.nbytes
     body[at:] = data
     return message
+
+
+def _frozen_block(raw: memoryview) -> Block | None:
+    """The block in which these bytes lie, if nobody can write to them there."""
+    owner: Any = raw.obj if raw.readonly else None
+    while owner is not None:
+        if type(owner) is Block:
+            return owner if owner.is_frozen else None
+        owner = owner.obj if type(owner) is memoryview else getattr(owner, "base", None)
+    return None
 
 
 def as_message(payload: Payload) -> Message:
@@ -254,8 +276,25 @@ def header_of(payload: Payload) -> bytes:
     return bytes(body[start : start + length])
 
 
-def decode(payload: Payload | memoryview) -> Any:
-    """The value that was encoded.  Its large buffers are the blocks themselves, writable, and this process's alone."""
+def put_shared(value: Any) -> Block:
+    """Put `value` into shared memory, for any number of processes to open with open_shared().
+
+    Raises:
+        CannotEncode: as encode() does.
+    """
+    return message_share(as_message(encode(value)))
+
+
+def open_shared(block: Block) -> Any:
+    """What put_shared() has put there; its buffers are read-only views of it."""
+    return decode(message_in(block), is_shared=True)
+
+
+def decode(payload: Payload | memoryview, *, is_shared: bool = False) -> Any:
+    """The value that was encoded.  Its large buffers are the blocks themselves, writable, and this process's alone.
+
+    With `is_shared` all of them are views, and read-only.
+    """
     if type(payload) is bytes and payload[0] == _PICKLE:
         return _loads(payload)
     body = memoryview(payload)
@@ -268,13 +307,20 @@ def decode(payload: Payload | memoryview) -> Any:
     at = _HEAD.size + _ENTRY.size * count + length
     buffers: list[Any] = []
     for i in range(count):
-        size, place, readonly = _ENTRY.unpack_from(body, _HEAD.size + _ENTRY.size * i)
+        size, place, like = _ENTRY.unpack_from(body, _HEAD.size + _ENTRY.size * i)
+        readonly = is_shared or like & _READONLY
         if place == _INSIDE:
             at = _aligned(at)
-            buffer = memoryview(bytearray(body[at : at + size]))
+            buffer = body[at : at + size]
+            if not is_shared:
+                buffer = memoryview(bytearray(buffer))
             at += size
         else:
-            block_set_own(refs[place])
-            buffer = memoryview(refs[place])[:size]
+            block, offset = refs[place], like >> _OFFSET_SHIFT
+            if readonly:
+                block.is_frozen = True
+            else:
+                block_set_own(block)
+            buffer = memoryview(block)[offset : offset + size]
         buffers.append(buffer.toreadonly() if readonly else buffer)
     return _loads(body[at:], buffers=buffers)
