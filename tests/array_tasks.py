@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,22 @@ def use_until_killed(road: Any, started: Any) -> None:
 class Point:
     def __init__(self, x: int, weights: Any) -> None:
         self.x, self.weights = x, weights
+
+
+class Costly:
+    """Takes long to unpickle, and knows how often this process has done so."""
+
+    opened = 0
+
+    def __init__(self) -> None:
+        self.state = list(range(1000))
+
+    def __setstate__(self, state: Any) -> None:
+        end = time.perf_counter() + 0.003
+        while time.perf_counter() < end:
+            pass
+        type(self).opened += 1
+
+
+def times_opened(handle: Any) -> int:
+    return handle.get().opened

@@ -11,7 +11,7 @@ import pickle
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from procession.engine import codec, descriptors, memory
+from procession.engine import clock, codec, descriptors, memory, opened
 
 if TYPE_CHECKING:
     from procession.engine.arrays import SharedArray as SharedArray
@@ -52,10 +52,14 @@ class Shared(Generic[T]):
         """The object.  Its arrays are read-only views of the shared memory, which they keep, even without this handle.
 
         It is put together at the first call, and is this process's: all that is not in a buffer (lists, strings) is a copy,
-        and what is changed in it nobody else sees.  Later calls give the same object.
+        and what is changed in it nobody else sees.  Later calls give the same object, for as long as a handle is there; a
+        pool's worker keeps a few that took long, until it is without work for half a second.
         """
         if self._value is _UNOPENED:
+            began = clock.clock_ns()
             self._value = codec.open_shared(self._block)
+            if clock.clock_ns() - began > opened.WORTH_NS:
+                opened.keep(self)
         return self._value
 
     def __reduce__(self) -> tuple[Any, ...]:

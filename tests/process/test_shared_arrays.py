@@ -7,7 +7,7 @@ import pytest
 
 import array_tasks
 import procession
-from conftest import join_all, start
+from conftest import join_all, start, wait_until
 from procession import _core
 
 SIZE = 100_000
@@ -141,3 +141,14 @@ def test_what_nobody_reads_is_kept_by_its_queue_and_goes_with_it():
     queue.put((handle, array))
     del handle, array, queue
     assert _core.arena_facts()["blocks"] == before
+
+
+def test_a_worker_puts_a_costly_object_together_once_and_lets_it_go_when_idle(ctx):
+    with ctx.Pool(1) as pool:
+        pool.apply(len, ("",))
+        before = _core.arena_facts()["blocks"]
+        handle = procession.share(array_tasks.Costly())
+        assert [pool.apply(array_tasks.times_opened, (handle,)) for _ in range(3)] == [1, 1, 1]
+        del handle
+        wait_until(lambda: _core.arena_facts()["blocks"] <= before + 1, "the end of the object")
+    pool.join()

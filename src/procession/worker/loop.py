@@ -29,7 +29,7 @@ from procession._core import (
     run_calls,
     run_items,
 )
-from procession.engine import codec, launch, lifetime, wire
+from procession.engine import codec, launch, lifetime, opened, wire
 from procession.engine.codec import Payload
 from procession.engine.exceptions import Ended, describe, encode_error
 from procession.engine.wire import RunnerSpec
@@ -53,6 +53,7 @@ def main(spec: RunnerSpec) -> None:
     launch.hear_interrupts()
     streams.scatter()
     cores.take_share(spec.share)
+    opened.begin()
     runner = Runner(spec, _core.process_identity())
     try:
         signal.signal(signal.SIGTERM, runner.told_to_end)
@@ -132,6 +133,7 @@ class Runner:
                 return
             began = clock_ns()
             if not messages:
+                opened.let_go()
                 continue
             taken = len(messages)
             self.run_messages(first, messages)
