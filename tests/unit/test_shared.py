@@ -115,11 +115,13 @@ def test_objects_of_ones_own_can_be_shared():
     assert point.x == 3 and point.weights[-1] == 99_999
 
 
-def test_a_handle_whose_object_is_gone_says_so():
-    handle = procession.share(np.arange(100))
-    data = pickle.dumps(handle)
+@pytest.mark.parametrize("make", [procession.share, procession.array])
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_a_handle_whose_object_is_gone_says_so(make, size):
+    thing = make(np.arange(size))
+    data = pickle.dumps(thing)
     _core.take_exported()
-    del handle
+    del thing
     with pytest.raises(SharedObjectGone):
         pickle.loads(data)
 
