@@ -43,6 +43,19 @@ def test_nobody_can_make_an_opened_array_writable(size):
         array.flags.writeable = True
 
 
+@pytest.mark.parametrize("refs", [0, 1, 2])
+def test_small_arrays_are_aligned_whatever_is_beside_them(refs):
+    things = (
+        [procession.Lock() for _ in range(refs)],
+        b"x",
+        np.ones(3, np.longdouble),
+        np.ones(1, "u1"),
+        np.ones(2, complex),
+    )
+    opened = procession.share(things).get()
+    assert all(array.flags.aligned for array in opened[2:])
+
+
 def test_an_object_is_put_together_once():
     handle = procession.share([1, np.arange(5)])
     assert handle.get() is handle.get()

@@ -349,16 +349,6 @@ cdef class Block:
     def size(self) -> int:
         return self.block_size
 
-    @property
-    def address(self) -> int:
-        """Of the payload, in this process."""
-        return <uintptr_t>psn_at(&arena, self.handle.offset)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it came in a message as this process's alone."""
-        return self.handle.offset in own_blocks
-
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, psn_at(&arena, self.handle.offset), <Py_ssize_t>self.block_size, 0, flags)
 
@@ -382,25 +372,6 @@ cdef class Block:
             check(status, <uint64_t>source.len)
         finally:
             PyBuffer_Release(&source)
-
-
-    def clear(self) -> None:
-        """Make all of it zero; pages that do not exist yet are zero, and stay away until they are touched."""
-        with nogil:
-            if psn_block_is_warm(&arena, self.handle.offset):
-                memset(psn_at(&arena, self.handle.offset), 0, <size_t>self.block_size)
-            else:
-                # Some may exist all the same: of a run whose user was killed before it could say that it had touched them.
-                psn_memory_discard(arena.fd, self.handle.offset, (self.block_size + PSN_PAGE - 1) // PSN_PAGE * PSN_PAGE)
-
-
-def address_of(data) -> int:
-    """Where a buffer lies in this process's memory."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(data, &buffer, PyBUF_CONTIG_RO)
-    cdef uintptr_t address = <uintptr_t>buffer.buf
-    PyBuffer_Release(&buffer)
-    return address
 
 
 cdef Block block_object(psn_handle handle):

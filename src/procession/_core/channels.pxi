@@ -43,27 +43,11 @@ def message_new(refs, uint64_t body_size) -> Message:
     """A message of `body_size` bytes of any content that refers to the blocks `refs`."""
     cdef Message message = Message.__new__(Message)
     cdef psn_handle handle
-    check(psn_message_allocate(&arena, <uint32_t>len(refs), body_size, &handle), body_size)
+    # An even number of places for references: the body begins at a multiple of 16.
+    check(psn_message_allocate(&arena, (<uint32_t>len(refs) + 1) & ~<uint32_t>1, body_size, &handle), body_size)
     message.handle = handle
     for block in refs:
         check(psn_message_refer(&arena, handle.offset, (<Block?>block).handle))
-    return message
-
-
-def message_share(Message message) -> Block:
-    """A message that is sent to nobody, as a block: who holds it can read it with message_in()."""
-    check(psn_block_hold(&arena, message.handle))
-    psn_block_disown(&arena, message.handle)
-    cdef Block block = block_object(message.handle)
-    message.handle.offset = 0
-    return block
-
-
-def message_in(Block block) -> Message:
-    """The message that message_share() has made a block of; any number may read it, and none may write to it."""
-    cdef Message message = Message.__new__(Message)
-    message.handle = block.handle
-    message.held = block
     return message
 
 

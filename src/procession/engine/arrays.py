@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 
+from procession._core import address_of, block_clear, block_is_own
 from procession.engine import memory
 
 __all__ = ["SharedArray", "empty", "of", "zeros"]
@@ -54,7 +55,7 @@ class SharedArray(_NDArray):  # type: ignore[misc]
         block = _block_of(self)
         if block is None:
             return self.view(numpy.ndarray).__reduce_ex__(protocol)
-        place = self.__array_interface__["data"][0] - block.address
+        place = self.__array_interface__["data"][0] - address_of(block)
         strides = None if self.flags.c_contiguous else self.strides
         return _open, (block, place, self.shape, strides, self.dtype, self.flags.writeable)
 
@@ -69,7 +70,7 @@ def _block_of(array: Any) -> memory.Block | None:
         base = base.base
     if type(base) is memoryview:
         base = base.obj
-    return base if type(base) is memory.Block and not base.is_own else None
+    return base if type(base) is memory.Block and not block_is_own(base) else None
 
 
 def _open(block: memory.Block, place: int, shape: Any, strides: Any, dtype: Any, is_writable: bool) -> SharedArray:
@@ -85,7 +86,7 @@ def empty(shape: Any, dtype: Any, order: Any) -> SharedArray:
 def zeros(shape: Any, dtype: Any, order: Any) -> SharedArray:
     """An array of zeros; it takes no memory until it is written to."""
     array, block = _make(shape, dtype, order)
-    block.clear()
+    block_clear(block)
     return array
 
 

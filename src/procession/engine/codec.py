@@ -215,7 +215,7 @@ def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], expor
                 block = block_new(raw.nbytes)
                 block.fill(raw)
             else:
-                block, offset = frozen, address_of(raw) - frozen.address
+                block, offset = frozen, address_of(raw) - address_of(frozen)
             place = len(refs)
             refs.append(block)
         else:
@@ -241,12 +241,17 @@ def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], expor
 
 def _frozen_block(raw: memoryview) -> Block | None:
     """The block in which these bytes lie, if nobody can write to them there."""
-    owner: Any = raw.obj if raw.readonly else None
-    while owner is not None:
-        if type(owner) is Block:
-            return owner if owner.is_frozen else None
-        owner = owner.obj if type(owner) is memoryview else getattr(owner, "base", None)
-    return None
+    if not raw.readonly:
+        return None
+    owner: Any = raw.obj
+    numpy: Any = sys.modules.get("numpy")
+    while True:
+        if type(owner) is memoryview:
+            owner = owner.obj
+        elif numpy is not None and isinstance(owner, numpy.ndarray):
+            owner = owner.base
+        else:
+            return owner if type(owner) is Block and owner.is_frozen else None
 
 
 def as_message(payload: Payload) -> Message:
