@@ -13,7 +13,7 @@
 #include "platform.h"
 
 #define PSN_MAGIC 0x6e6f697373636f72u /* "rocssion" */
-#define PSN_LAYOUT_VERSION 3u
+#define PSN_LAYOUT_VERSION 4u
 #define PSN_PAGE 16384u
 #define PSN_SLOTS 1024u /* processes of one program at one time */
 #define PSN_CLASSES 13u

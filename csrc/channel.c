@@ -17,6 +17,10 @@ static struct psn_ring_slot *slot_at(struct psn_arena *arena, uint64_t ring, uin
     return (struct psn_ring_slot *)psn_at(arena, ring_offset(ring)) + (position & (ring_slots(ring) - 1));
 }
 
+static void copy_content(struct psn_slot *to, const struct psn_slot *from) {
+    memcpy(&to->message, &from->message, from->size == PSN_SLOT_MESSAGE ? sizeof from->message : from->size);
+}
+
 /* A ring that nothing but this process's ownership keeps. */
 static psn_status ring_create(struct psn_arena *arena, unsigned log, uint64_t *ring) {
     struct psn_handle handle;
@@ -165,10 +169,29 @@ static void announce(struct psn_channel *c) {
     }
 }
 
-static psn_status put(struct psn_arena *arena, uint64_t offset, const struct psn_slot *what, size_t size,
-                      uint64_t deadline_ns) {
+/* Messages that there is room for, with the writers' mutex held; looks at the readers' line only if it seems too little. */
+static uint64_t room_for(struct psn_channel *c, uint64_t wanted, uint64_t slots) {
+    uint64_t tail = load_relaxed(&c->tail);
+    if (slots - (tail - c->seen_head) < wanted || tail - c->seen_head > slots)
+        c->seen_head = load_acquire(&c->head); /* pairs with: take() commit.  The slots before it are free. */
+    uint64_t count = tail - c->seen_head;
+    return count < slots ? slots - count : 0;
+}
+
+/* The slot is not seen before `tail` is stored beyond it. */
+static void write_slot(struct psn_arena *arena, uint64_t ring, uint64_t position, const struct psn_slot *what) {
+    struct psn_ring_slot *s = slot_at(arena, ring, position);
+    s->slot.size = what->size;
+    s->slot.tag = what->tag;
+    copy_content(&s->slot, what);
+    s->position = position;
+}
+
+/* Put a message block, or some that are inline. */
+static psn_status put(struct psn_arena *arena, uint64_t offset, const struct psn_slot *what, uint32_t n,
+                      uint64_t deadline_ns, uint32_t *done) {
     struct psn_channel *c = channel_at(arena, offset);
-    for (;;) {
+    for (*done = 0;;) {
         uint32_t ticket = 0;
         bool is_counted = c->limit && deadline_ns && psn_channel_count(c) >= c->limit;
         if (is_counted)
@@ -178,10 +201,11 @@ static psn_status put(struct psn_arena *arena, uint64_t offset, const struct psn
             psn_mutex_unlock(&c->put_mutex);
             return PSN_CLOSED;
         }
-        uint64_t tail = load_relaxed(&c->tail), count = tail - load_acquire(&c->head);
-        if (!c->limit || count < c->limit) {
-            uint64_t ring = load_relaxed(&c->ring);
-            if (count == ring_slots(ring)) {
+        uint64_t left = n - *done, now_put = c->limit ? room_for(c, left, c->limit) : left;
+        now_put = now_put < left ? now_put : left;
+        if (now_put) {
+            uint64_t tail = load_relaxed(&c->tail), ring = load_relaxed(&c->ring);
+            while (room_for(c, now_put, ring_slots(ring)) < now_put) {
                 lock_get(arena, offset);
                 psn_status status = change_ring(arena, offset, (unsigned)(ring & 63) + 1);
                 psn_mutex_unlock(&c->get_mutex);
@@ -191,9 +215,8 @@ static psn_status put(struct psn_arena *arena, uint64_t offset, const struct psn
                 }
                 ring = load_relaxed(&c->ring);
             }
-            struct psn_ring_slot *s = slot_at(arena, ring, tail);
-            memcpy(&s->slot, what, size);
-            s->position = tail;
+            for (uint64_t i = 0; i < now_put; i++)
+                write_slot(arena, ring, tail + i, &what[*done + i]);
             if (what->size == PSN_SLOT_MESSAGE) {
                 struct psn_block *block = psn_block_of(arena, what->message.offset);
                 block->next = tail;
@@ -202,11 +225,14 @@ static psn_status put(struct psn_arena *arena, uint64_t offset, const struct psn
                 store_seq_cst(&block->owner, 0);
             }
             store_relaxed(&c->put_cpu, psn_cpu());
-            /* pairs with: psn_channel_take() load of tail. */
-            store_release(&c->tail, tail + 1); /* commit */
+            /* pairs with: take() load of tail. */
+            store_release(&c->tail, tail + now_put); /* commit */
             psn_mutex_unlock(&c->put_mutex);
             announce(c);
-            return PSN_OK;
+            *done += (uint32_t)now_put;
+            if (*done == n)
+                return PSN_OK;
+            continue;
         }
         psn_mutex_unlock(&c->put_mutex);
         uint64_t now = deadline_ns ? psn_clock_ns() : 0;
@@ -222,20 +248,34 @@ static psn_status put(struct psn_arena *arena, uint64_t offset, const struct psn
 
 psn_status psn_channel_put(struct psn_arena *arena, uint64_t channel, uint32_t tag, const void *data, uint32_t size,
                            uint64_t deadline_ns) {
-    struct psn_slot slot = {.size = size, .tag = tag};
+    struct psn_slot slot;
+    uint32_t done;
+    slot.size = size;
+    slot.tag = tag;
     memcpy(&slot.message, data, size);
-    return put(arena, channel, &slot, 8 + size, deadline_ns);
+    return put(arena, channel, &slot, 1, deadline_ns, &done);
 }
 
 psn_status psn_channel_put_message(struct psn_arena *arena, uint64_t channel, uint32_t tag, struct psn_handle message,
                                    uint64_t deadline_ns) {
     struct psn_slot slot = {.size = PSN_SLOT_MESSAGE, .tag = tag, .message = message};
-    return put(arena, channel, &slot, 8 + sizeof message, deadline_ns);
+    uint32_t done;
+    return put(arena, channel, &slot, 1, deadline_ns, &done);
+}
+
+psn_status psn_channel_put_many(struct psn_arena *arena, uint64_t channel, const struct psn_slot *slots, uint32_t count,
+                                uint64_t deadline_ns, uint32_t *done) {
+    return put(arena, channel, slots, count, deadline_ns, done);
 }
 
 /* ---- take ---- */
 
 static bool has_items(struct psn_channel *c) { return load_acquire(&c->tail) != load_relaxed(&c->head); }
+
+/* The same for a reader that means to take them: it looks at the writers' line only if nothing is left of what it has seen. */
+static bool seems_filled(struct psn_channel *c) {
+    return load_relaxed(&c->seen_tail) > load_relaxed(&c->head) || has_items(c);
+}
 
 /* Wait for a message without sleeping, if the writer is on another cpu and nobody else does. */
 static bool spin(struct psn_channel *c, uint32_t spin_us) {
@@ -257,13 +297,22 @@ static bool spin(struct psn_channel *c, uint32_t spin_us) {
     return found;
 }
 
-psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t wanted, struct psn_claim *claim,
-                            uint64_t deadline_ns, uint32_t spin_us, struct psn_slot *out, uint32_t *taken, uint64_t *first) {
+/* Of `n` messages from `head` on, how many are to be taken together. */
+static uint32_t alike(struct psn_arena *arena, uint64_t ring, uint64_t head, uint32_t n, uint32_t tag) {
+    for (uint32_t i = 0; i < n; i++)
+        if (slot_at(arena, ring, head + i)->slot.tag != tag)
+            return i ? i : 1;
+    return n;
+}
+
+static psn_status take(struct psn_arena *arena, uint64_t offset, uint32_t wanted, const uint32_t *tag,
+                       struct psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us, struct psn_slot *out, uint32_t *taken,
+                       uint64_t *first) {
     struct psn_channel *c = channel_at(arena, offset);
     uint32_t limit = claim ? PSN_CLAIM_LIMIT : PSN_TAKE_LIMIT;
     wanted = wanted < 1 ? 1 : wanted > limit ? limit : wanted;
     for (;;) {
-        if (!has_items(c)) {
+        if (!seems_filled(c)) {
             if (load_acquire(&c->is_closed) && !has_items(c))
                 return PSN_CLOSED;
             if (deadline_ns == 0)
@@ -283,10 +332,16 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
             }
         }
         lock_get(arena, offset);
-        uint64_t head = load_relaxed(&c->head);
-        /* pairs with: put() commit.  The slots before `tail` are whole. */
-        uint64_t available = load_acquire(&c->tail) - head, ring = load_acquire(&c->ring);
+        uint64_t head = load_relaxed(&c->head), tail = load_relaxed(&c->seen_tail);
+        if (tail - head < wanted || tail < head) {
+            /* pairs with: put() commit.  The slots before `tail` are whole. */
+            tail = load_acquire(&c->tail);
+            store_relaxed(&c->seen_tail, tail);
+        }
+        uint64_t available = tail - head, ring = load_acquire(&c->ring);
         uint32_t n = available < wanted ? (uint32_t)available : wanted;
+        if (tag)
+            n = alike(arena, ring, head, n, *tag);
         if (n == 0) {
             psn_mutex_unlock(&c->get_mutex);
             continue;
@@ -301,7 +356,9 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
         }
         for (uint32_t i = 0; i < n; i++) {
             const struct psn_slot *slot = &slot_at(arena, ring, head + i)->slot;
-            memcpy(&out[i], slot, 8 + (slot->size == PSN_SLOT_MESSAGE ? sizeof slot->message : slot->size));
+            out[i].size = slot->size;
+            out[i].tag = slot->tag;
+            copy_content(&out[i], slot);
             /* Owned before it is taken: if we die in between, our sweep sees by its position which of the two it is. */
             if (out[i].size == PSN_SLOT_MESSAGE)
                 store_seq_cst(&psn_block_of(arena, out[i].message.offset)->owner, arena->identity);
@@ -332,14 +389,31 @@ psn_status psn_channel_take(struct psn_arena *arena, uint64_t offset, uint32_t w
                 psn_wake_one(&c->room);
         }
         bool is_back_soon = claim && spin_us;
-        store_seq_cst(&c->awake_until, is_back_soon ? psn_clock_ns() + spin_us * UINT64_C(1000) : 0);
-        /* One wake-up may have stood for several puts: pass it on. */
-        if (available - n > (is_back_soon ? HANDFUL : 0))
-            psn_wake_one(&c->items);
+        if (is_back_soon)
+            store_seq_cst(&c->awake_until, psn_clock_ns() + spin_us * UINT64_C(1000));
+        else if (load_relaxed(&c->awake_until))
+            store_seq_cst(&c->awake_until, 0);
+        /* One wake-up may have stood for several puts, or they have relied on us: pass it on. */
+        if (load_relaxed(&c->items.waiters)) {
+            atomic_thread_fence(memory_order_seq_cst); /* pairs with: announce() */
+            if (psn_channel_count(c) > (is_back_soon ? HANDFUL : 0))
+                psn_wake_one(&c->items);
+        }
         *taken = n;
         *first = head;
         return PSN_OK;
     }
+}
+
+psn_status psn_channel_take(struct psn_arena *arena, uint64_t channel, uint32_t wanted, struct psn_claim *claim,
+                            uint64_t deadline_ns, uint32_t spin_us, struct psn_slot *out, uint32_t *taken, uint64_t *first) {
+    return take(arena, channel, wanted, NULL, claim, deadline_ns, spin_us, out, taken, first);
+}
+
+psn_status psn_channel_take_alike(struct psn_arena *arena, uint64_t channel, uint32_t wanted, uint32_t tag,
+                                  uint64_t deadline_ns, uint32_t spin_us, struct psn_slot *out, uint32_t *taken) {
+    uint64_t first;
+    return take(arena, channel, wanted, &tag, NULL, deadline_ns, spin_us, out, taken, &first);
 }
 
 /* ---- taking back ---- */

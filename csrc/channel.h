@@ -32,29 +32,34 @@ struct psn_ring_slot {
 };
 _Static_assert(sizeof(struct psn_ring_slot) == 128, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
+/* A cache line for each side, one that both read and that changes seldom, and one for what is not needed for every message:
+   while messages are there, neither side touches the other's line. */
 struct psn_channel {
     /* writers */
     struct psn_mutex put_mutex;
     psn_a64 tail;
     psn_a32 put_cpu; /* where the last writer ran: a reader spins only if that is not its own cpu */
     psn_a32 is_closed;
-    uint64_t limit; /* messages; 0 is unbounded */
+    uint64_t seen_head; /* as a writer has last looked: the head is here or beyond */
     /* readers */
     struct psn_mutex get_mutex;
     psn_a64 head;
     psn_a32 get_cpu;
     uint32_t claimer;  /* the last reader that claimed; its claim is void if it died before the commit */
-    uint64_t old_ring; /* while the ring is being changed: from which, ... */
+    psn_a64 seen_tail; /* as a reader has last looked: the tail is here or beyond */
     /* both */
     psn_a64 ring; /* payload offset of the ring | log2 of its slots */
     struct psn_waitable items;
     struct psn_waitable room;
     psn_a32 has_bells; /* somebody has listened once; never taken back, so no death can leave it wrong */
     uint32_t spare;
-    uint64_t new_ring; /* ... to which; whoever finds the change half done ends it */
+    uint64_t limit; /* messages; 0 is unbounded */
+    uint64_t spare2;
     psn_a64 bells[PSN_BELLS];
     psn_a64 awake_until; /* a reader looks here again by itself before that time: a put need not wake another */
-    uint64_t spare2[4];
+    uint64_t old_ring;   /* while the ring is being changed: from which, ... */
+    uint64_t new_ring;   /* ... to which; whoever finds the change half done ends it */
+    uint64_t spare3;
 };
 _Static_assert(sizeof(struct psn_channel) == 256, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
@@ -67,6 +72,11 @@ PSN_MUST_CHECK psn_status psn_channel_put(struct psn_arena *arena, uint64_t chan
 PSN_MUST_CHECK psn_status psn_channel_put_message(struct psn_arena *arena, uint64_t channel, uint32_t tag,
                                                   struct psn_handle message, uint64_t deadline_ns);
 
+/* Put inline messages in their order, as many at a time as there is room for: those of one time are seen all at once.
+   The same, and `put` says how many are delivered. */
+PSN_MUST_CHECK psn_status psn_channel_put_many(struct psn_arena *arena, uint64_t channel, const struct psn_slot *slots,
+                                               uint32_t count, uint64_t deadline_ns, uint32_t *put);
+
 /* Take up to `wanted` messages, at least one; `first` is the position of the first.  Message blocks are then owned by the
    caller.  `claim`, if given, names what is taken before it is taken, and `spin_us` says then, if not 0, that the caller will
    be back about so soon: until then nobody else is woken for less than a handful of messages (see psn_channel_rouse).  OK, EMPTY (deadline passed), CLOSED (and nothing is
@@ -74,6 +84,11 @@ PSN_MUST_CHECK psn_status psn_channel_put_message(struct psn_arena *arena, uint6
 PSN_MUST_CHECK psn_status psn_channel_take(struct psn_arena *arena, uint64_t channel, uint32_t wanted,
                                            struct psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us,
                                            struct psn_slot *out, uint32_t *taken, uint64_t *first);
+
+/* The same without a claim; but a message whose tag is not `tag` is taken alone. */
+PSN_MUST_CHECK psn_status psn_channel_take_alike(struct psn_arena *arena, uint64_t channel, uint32_t wanted, uint32_t tag,
+                                                 uint64_t deadline_ns, uint32_t spin_us, struct psn_slot *out,
+                                                 uint32_t *taken);
 
 /* Take the message at `position` back, so that nobody runs it: a queued one is emptied and gets `tag`, by which a reader knows
    it; one that one of the `readers` (identities) has claimed is begun by nobody.  OK; GONE if it was taken back before,

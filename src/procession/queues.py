@@ -12,25 +12,23 @@ from typing import Any
 
 from procession import _core
 from procession.engine import memory
-from procession.engine.clock import FOREVER, deadline_after
-from procession.engine.codec import decode, encode
-from procession.errors import CannotEncode, Empty, Full
+from procession.engine.clock import FOREVER
+from procession.engine.codec import Payload, decode, encode
+from procession.errors import CannotEncode
+from procession.errors import Empty as Empty  # programs find them here
+from procession.errors import Full as Full
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
 
-class _ChannelQueue:
+class _ChannelQueue(_core.ObjectQueue):
     """A channel as a queue of objects: what all queues share."""
 
-    _channel: memory.Channel
-    _source: memory.Channel | memory.Ledger  # what one gets from
     _ends: tuple[_Reader, _Writer] | None = None
-    _closed = False
+    _decode = staticmethod(decode)
+    _encode: Any = staticmethod(encode)
 
     __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
-
-    def _open(self, channel: memory.Channel) -> None:
-        self._channel = self._source = channel
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_queue, (type(self), self._channel)
@@ -38,18 +36,6 @@ class _ChannelQueue:
     def _check_open(self, error: type[Exception] = ValueError) -> None:
         if self._closed:
             raise error(f"Queue {self!r} is closed")
-
-    def _put(self, obj: Any, deadline: int) -> None:
-        if not self._channel.put(encode(obj), deadline):
-            raise Full
-
-    def _get(self, deadline: int) -> Any:
-        payload = self._source.get(deadline)
-        if self._ends is not None:
-            self._ends[0].look_again()
-        if payload is None:
-            raise Empty
-        return decode(payload)
 
     def empty(self) -> bool:
         """Whether nothing is in it at this moment.
@@ -80,6 +66,7 @@ class _ChannelQueue:
     def _pipe_ends(self) -> tuple[_Reader, _Writer]:
         if self._ends is None:
             self._ends = _Reader(self), _Writer(self)
+            self._call_when_taken(self._ends[0].look_again)
         return self._ends
 
     @property
@@ -164,37 +151,15 @@ class Queue(_ChannelQueue):
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._open(memory.channel(max(0, maxsize)))
 
-    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Put `obj` in, waiting for room.
-
-        Raises:
-            Full: there was none within `timeout` seconds.
-            CannotEncode: `obj` cannot be pickled.
-            ValueError: the queue is closed.
-        """
-        if self._closed:
-            self._check_open()
+    def _encode(self, obj: Any) -> Payload | None:
         try:
-            payload = encode(obj)
+            return encode(obj)
         except CannotEncode as error:
             hook = self._on_queue_feeder_error
             if hook is Queue._on_queue_feeder_error:
                 raise
             hook(error.__cause__ or error, obj)
-            return
-        if not self._channel.put(payload, FOREVER if block and timeout is None else _deadline(block, timeout)):
-            raise Full
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Take the oldest object out, waiting for one.
-
-        Raises:
-            Empty: there was none within `timeout` seconds.
-            ValueError: the queue is closed.
-        """
-        if self._closed:
-            self._check_open()
-        return self._get(FOREVER if block and timeout is None else _deadline(block, timeout))
+            return None
 
     def put_nowait(self, obj: Any) -> None:
         """put() without waiting."""
@@ -250,8 +215,8 @@ class JoinableQueue(Queue):
         self._open_joinable(memory.ledger(memory.channel(max(0, maxsize))))
 
     def _open_joinable(self, ledger: memory.Ledger) -> None:
-        self._open(ledger.channel)
-        self._source = self._ledger = ledger
+        self._open(ledger.channel, ledger)
+        self._ledger = ledger
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_joinable, (type(self), self._ledger)
@@ -282,7 +247,7 @@ class SimpleQueue(_ChannelQueue):
     def __init__(self, *, ctx: Any = None) -> None:
         self._open(memory.channel())
 
-    def put(self, obj: Any) -> None:
+    def put(self, obj: Any) -> None:  # type: ignore[override]
         """Put `obj` in.
 
         Raises:
@@ -292,7 +257,7 @@ class SimpleQueue(_ChannelQueue):
         self._check_open(OSError)
         self._put(obj, FOREVER)
 
-    def get(self) -> Any:
+    def get(self) -> Any:  # type: ignore[override]
         """Take the oldest object out, waiting for one.
 
         Raises:
@@ -300,10 +265,6 @@ class SimpleQueue(_ChannelQueue):
         """
         self._check_open(OSError)
         return self._get(FOREVER)
-
-
-def _deadline(block: bool, timeout: float | None) -> int:
-    return deadline_after(timeout) if block else 0
 
 
 def _open_queue(kind: Any, channel: memory.Channel) -> Any:

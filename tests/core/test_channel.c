@@ -109,6 +109,55 @@ static void inline_messages_of_every_size_arrive_whole(void) {
     }
 }
 
+static void many_are_put_as_far_as_there_is_room(void) {
+    struct psn_arena arena;
+    struct psn_handle channel;
+    static struct psn_slot slots[300];
+    make_arena(&arena, 64);
+    OK(psn_channel_create(&arena, 200, &channel));
+    for (uint32_t i = 0; i < 300; i++) {
+        uint64_t number = i;
+        slots[i] = (struct psn_slot){.size = 8, .tag = i};
+        memcpy(&slots[i].message, &number, 8);
+    }
+    uint32_t put;
+    OK(psn_channel_put_many(&arena, channel.offset, slots, 150, 0, &put));
+    EQUAL(put, 150);
+    STATUS(psn_channel_put_many(&arena, channel.offset, slots + 150, 150, 0, &put), PSN_FULL);
+    EQUAL(put, 50);
+    STATUS(psn_channel_put_many(&arena, channel.offset, slots, 1, AFTER(5), &put), PSN_FULL);
+    EQUAL(put, 0);
+    WHOLE_CHANNEL(&arena, channel.offset);
+    for (uint64_t i = 0; i < 200; i++)
+        EQUAL(take_number(&arena, channel, 0), i);
+    STATUS(try_take(&arena, channel, 0), PSN_EMPTY);
+    /* A hundred at a time go round a ring that is hardly larger. */
+    for (int turn = 0; turn < 20; turn++) {
+        OK(psn_channel_put_many(&arena, channel.offset, slots, 100, 0, &put));
+        for (uint64_t i = 0; i < 100; i++)
+            EQUAL(take_number(&arena, channel, 0), i);
+    }
+    psn_channel_close(&arena, channel.offset);
+    STATUS(psn_channel_put_many(&arena, channel.offset, slots, 2, 0, &put), PSN_CLOSED);
+}
+
+static void a_message_with_another_tag_is_taken_alone(void) {
+    struct psn_arena arena;
+    struct psn_handle channel;
+    struct psn_slot slots[PSN_TAKE_LIMIT];
+    uint32_t taken;
+    make_arena(&arena, 64);
+    OK(psn_channel_create(&arena, 0, &channel));
+    static const uint32_t tags[] = {7, 7, 7, 1, 1, 7, 2, 7}, lengths[] = {3, 1, 1, 1, 1, 1};
+    for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++)
+        OK(psn_channel_put(&arena, channel.offset, tags[i], "x", 1, 0));
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        OK(psn_channel_take_alike(&arena, channel.offset, PSN_TAKE_LIMIT, 7, 0, 0, slots, &taken));
+        EQUAL(taken, lengths[i]);
+    }
+    STATUS(psn_channel_take_alike(&arena, channel.offset, 1, 7, 0, 0, slots, &taken), PSN_EMPTY);
+}
+
 static void message_blocks_change_hands(void) {
     struct psn_arena arena;
     struct psn_handle channel;
@@ -752,6 +801,8 @@ static void threads_run_or_take_back_each_message_exactly_once(void) {
 static const struct test tests[] = {
     TEST(messages_come_in_the_order_they_were_put),
     TEST(inline_messages_of_every_size_arrive_whole),
+    TEST(many_are_put_as_far_as_there_is_room),
+    TEST(a_message_with_another_tag_is_taken_alone),
     TEST(message_blocks_change_hands),
     TEST(a_take_carries_off_no_more_than_wanted_and_the_limit),
     TEST(a_bounded_channel_is_full_at_its_limit),

@@ -798,6 +798,30 @@ static void have_even_tail(void) { have_channel_with(3, 11, 1); } /* the next is
 static void death_in_putting_a_block(void) { play(&(struct scene){have_odd_tail, put_next, verify_channel}); }
 static void death_in_putting_an_inline_message(void) { play(&(struct scene){have_even_tail, put_next, verify_channel}); }
 
+static void put_many(struct psn_arena *view, void *argument) {
+    (void)argument;
+    struct psn_slot slots[40];
+    uint32_t put;
+    for (uint64_t i = 0; i < 40; i++) { /* verify_channel() knows those with even numbers as inline: here all are */
+        uint64_t number = expected_tail + i;
+        slots[i] = (struct psn_slot){.size = 8, .tag = 0};
+        memcpy(&slots[i].message, &number, 8);
+    }
+    OK(psn_channel_put_many(view, channel.offset, slots, 40, PSN_FOREVER, &put));
+    EQUAL(put, 40);
+}
+static void verify_all_or_none(const struct outcome *outcome) {
+    uint64_t tail = load_acquire(&channel_view()->tail);
+    CHECK(tail == expected_tail || tail == expected_tail + 40);
+    CHECK(!outcome->is_complete || tail == expected_tail + 40);
+    verify_channel(outcome);
+}
+static void have_nearly_full_ring(void) { have_channel_with(0, 37, 50); }
+static void death_in_putting_many(void) { play(&(struct scene){have_short_queue, put_many, verify_all_or_none}); }
+static void death_in_putting_more_than_the_ring_holds(void) {
+    play(&(struct scene){have_nearly_full_ring, put_many, verify_all_or_none});
+}
+
 static void have_full_ring(void) { have_channel_with(0, 37, 64); }
 static void death_in_growing_a_ring(void) { play(&(struct scene){have_full_ring, put_next, verify_channel}); }
 
@@ -1185,6 +1209,8 @@ static const struct test tests[] = {
     LONG_TEST(death_in_giving_permits_of_the_dead_back, 600),
     LONG_TEST(death_in_putting_a_block, 600),
     LONG_TEST(death_in_putting_an_inline_message, 600),
+    LONG_TEST(death_in_putting_many, 600),
+    LONG_TEST(death_in_putting_more_than_the_ring_holds, 600),
     LONG_TEST(death_in_growing_a_ring, 600),
     LONG_TEST(death_in_taking_with_a_claim, 600),
     LONG_TEST(death_in_shrinking_a_ring, 600),

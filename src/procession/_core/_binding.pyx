@@ -26,9 +26,8 @@ from cpython.sequence cimport PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_FromKindAndData, PyUnicode_GET_LENGTH, PyUnicode_New
 from cpython.version cimport PY_VERSION_HEX
 from libc.errno cimport errno
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, int8_t, uint16_t, uint32_t, uint64_t, uint8_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset, strerror
-
 from pickle import dumps as pickle_dumps, loads as pickle_loads
 
 from procession import errors
@@ -43,4 +42,6 @@ include "shared.pxi"
 include "tasks.pxi"
 include "batches.pxi"
 include "calls.pxi"
+include "plain.pxi"
+include "queues.pxi"
 include "streams.pxi"

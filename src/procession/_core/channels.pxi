@@ -224,6 +224,39 @@ cdef class Channel:
             if not resume(deadline):
                 return False
 
+    cdef bint deliver(self, psn_slot *slots, uint32_t count, uint64_t deadline, uint32_t *done) except -1:
+        """Put inline messages; False if there was no room for all until the deadline.  `done` says for how many."""
+        cdef psn_status status
+        cdef uint32_t more
+        cdef uint64_t offset = self.block.handle.offset
+        # Where there is room there is nothing to wait for but the mutex: see put().
+        status = psn_channel_put_many(&arena, offset, slots, count, 0, done)
+        while status != PSN_OK:
+            if status != PSN_FULL and status != PSN_INTERRUPTED:
+                raise failure(status)
+            if not resume(deadline):
+                return False
+            with nogil:
+                status = psn_channel_put_many(&arena, offset, slots + done[0], count - done[0], slice_of(deadline), &more)
+            done[0] += more
+        return True
+
+    cdef uint32_t carry_off_alike(self, uint32_t wanted, uint32_t tag, uint64_t deadline, uint32_t spin_us,
+                                  psn_slot *out) except? 0:
+        """Take up to `wanted` messages; one whose tag is not `tag` comes alone.  0 if there was none until the deadline."""
+        cdef psn_status status
+        cdef uint32_t taken = 0
+        cdef uint64_t offset = self.block.handle.offset
+        status = psn_channel_take_alike(&arena, offset, wanted, tag, 0, 0, out, &taken)
+        while status != PSN_OK:
+            if status != PSN_EMPTY and status != PSN_INTERRUPTED:
+                raise failure(status)
+            if not resume(deadline):
+                return 0
+            with nogil:
+                status = psn_channel_take_alike(&arena, offset, wanted, tag, slice_of(deadline), spin_us, out, &taken)
+        return taken
+
     cdef uint32_t carry_off(self, uint32_t wanted, psn_claim *claim, uint64_t deadline, uint32_t spin_us, psn_slot *out,
                             uint64_t *first) except? 0:
         cdef psn_status status

@@ -209,6 +209,8 @@ cdef extern from "channel.h" nogil:
     psn_status psn_channel_put_message(psn_arena *arena, uint64_t channel, uint32_t tag, psn_handle message, uint64_t deadline_ns)
     psn_status psn_channel_withdraw(psn_arena *arena, uint64_t channel, uint64_t position, const uint32_t *readers, uint32_t count, uint32_t tag)
     psn_status psn_channel_take(psn_arena *arena, uint64_t channel, uint32_t wanted, psn_claim *claim, uint64_t deadline_ns, uint32_t spin_us, psn_slot *out, uint32_t *taken, uint64_t *first)
+    psn_status psn_channel_put_many(psn_arena *arena, uint64_t channel, const psn_slot *slots, uint32_t count, uint64_t deadline_ns, uint32_t *put)
+    psn_status psn_channel_take_alike(psn_arena *arena, uint64_t channel, uint32_t wanted, uint32_t tag, uint64_t deadline_ns, uint32_t spin_us, psn_slot *out, uint32_t *taken)
     uint64_t psn_channel_count(psn_channel *channel)
     void psn_channel_rouse(psn_arena *arena, uint64_t channel)
     void psn_channel_close(psn_arena *arena, uint64_t channel)

@@ -11,6 +11,19 @@ cdef class Ledger:
     def __cinit__(self):
         self.ledger = NULL
 
+    cdef uint32_t carry_off(self, uint64_t deadline, uint32_t spin_us, psn_slot *out) except? 0:
+        cdef psn_status status
+        # What is there already is taken without giving the interpreter lock up.
+        status = psn_ledger_take(&arena, self.ledger, 0, 0, out)
+        while status != PSN_OK:
+            if status != PSN_EMPTY and status != PSN_INTERRUPTED:
+                raise failure(status)
+            if not resume(deadline):
+                return 0
+            with nogil:
+                status = psn_ledger_take(&arena, self.ledger, slice_of(deadline), spin_us, out)
+        return 1
+
     def get(self, uint64_t deadline=PSN_FOREVER, uint32_t spin_us=20):
         """The channel's oldest message, as Channel.get(); this process has it until it says that it is done.
 
@@ -18,17 +31,7 @@ cdef class Ledger:
             Closed: the channel is closed and nothing is left.
         """
         cdef psn_slot slot
-        cdef psn_status status
-        # What is there already is taken without giving the interpreter lock up.
-        status = psn_ledger_take(&arena, self.ledger, 0, 0, &slot)
-        while status != PSN_OK:
-            if status != PSN_EMPTY and status != PSN_INTERRUPTED:
-                raise failure(status)
-            if not resume(deadline):
-                return None
-            with nogil:
-                status = psn_ledger_take(&arena, self.ledger, slice_of(deadline), spin_us, &slot)
-        return received(&slot)
+        return received(&slot) if self.carry_off(deadline, spin_us, &slot) else None
 
     def done(self) -> bool:
         """One message is done; False if all are."""
