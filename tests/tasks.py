@@ -423,3 +423,24 @@ def use_everything() -> None:
     with procession.get_context("fork").Pool(1) as pool:
         assert pool.apply(double, (2,)) == 4
     pool.join()
+
+
+def put_many_numbered(queue: Any, who: int, count: int, at_once: int) -> None:
+    for i in range(0, count, at_once):
+        queue.put_many((who, k) for k in range(i, min(count, i + at_once)))
+
+
+def take_many_until_none(queue: Any, out: Any) -> None:
+    while True:
+        got = queue.get_many(7)
+        out.put([item for item in got if item is not None])
+        if None in got:
+            queue.put_many([None] * (got.count(None) - 1))  # the others'
+            return
+
+
+def put_many_for_ever(queue: Any) -> None:
+    number = 0
+    while True:
+        queue.put_many(range(number, number + 100))
+        number += 100

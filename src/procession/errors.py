@@ -11,6 +11,7 @@ Each also derives from what code written for the standard library catches.
     │   ├── InitializerFailed       a pool's initializer raised or died         concurrent.futures.BrokenExecutor, RuntimeError
     │   ├── OwnerDied               the holder of a lock was killed             RuntimeError
     │   ├── ConsumerDied            one who took from a queue died too early    RuntimeError
+    │   ├── NotAllPut               a queue had no room for all of many         queue.Full
     │   ├── SharedObjectGone        a handle outlived what it names             ReferenceError
     │   ├── CannotEncode            an object cannot be pickled                 pickle.PicklingError, TypeError
     │   ├── CannotDecode            bytes cannot be unpickled on the other side pickle.UnpicklingError
@@ -44,6 +45,7 @@ __all__ = [
     "Empty",
     "Full",
     "InitializerFailed",
+    "NotAllPut",
     "OutOfMemory",
     "OwnerDied",
     "PoolClosed",
@@ -201,6 +203,21 @@ class CannotEncode(ProcessionError, pickle.PicklingError, TypeError):
 
 class CannotDecode(ProcessionError, pickle.UnpicklingError):
     """The object was sent, but unpickling it failed on the receiving side."""
+
+
+class NotAllPut(ProcessionError, Full):
+    """There was no room in a queue for all that put_many() was to put, within its time.
+
+    Attributes:
+        items_put: how many are in; they are the first ones.
+    """
+
+    def __init__(self, message: str, *, items_put: int = 0) -> None:
+        super().__init__(message)
+        self.items_put = items_put
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args[0], {"items_put": self.items_put})
 
 
 class Closed(ProcessionError, ValueError):

@@ -17,6 +17,7 @@ SECOND_BASES = {
     errors.SharedObjectGone: ReferenceError,
     errors.CannotEncode: TypeError,
     errors.CannotDecode: pickle.UnpicklingError,
+    errors.NotAllPut: queue.Full,
     errors.Closed: ValueError,
     errors.StartFailed: RuntimeError,
     errors.OutOfMemory: MemoryError,
@@ -52,6 +53,7 @@ def test_evidence_survives_pickling():
     assert (owner.pid, owner.exitcode) == (5, -9)
     consumer = pickle.loads(pickle.dumps(errors.ConsumerDied("m", pid=5, exitcode=-9, lost=2)))
     assert (consumer.pid, consumer.exitcode, consumer.lost) == (5, -9, 2)
+    assert pickle.loads(pickle.dumps(errors.NotAllPut("m", items_put=3))).items_put == 3
 
 
 def test_an_encoding_error_survives_pickling():

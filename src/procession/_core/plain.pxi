@@ -35,6 +35,7 @@ cdef extern from "Python.h":
     void PyList_SET_ITEM(object to, Py_ssize_t i, object stolen)
     int PyDict_SetItem(object to, object name, object value) except -1
     void Py_INCREF(object value)
+    void Py_XDECREF(PyObject *value)
 
 cdef enum:
     KIND_NONE = 0x10
@@ -158,6 +159,30 @@ cdef uint8_t *pack(uint8_t *at, uint8_t *end, PyObject *value, int depth) noexce
     return pack_container(at, end, value, depth)
 
 
+# The names in dicts that have come lately, by a few of their bytes: most come again and again.  One that is here already costs
+# neither memory nor, in the dict, its hash.
+cdef PyObject *names[256]
+
+
+cdef object unpack_name(const uint8_t **position):
+    """The key of a dict."""
+    cdef const uint8_t *at = position[0]
+    cdef Py_ssize_t length = at[2]
+    cdef PyObject **known
+    if at[0] != KIND_TEXT or at[1] != 1 or length == 0:
+        return unpack(position)
+    known = &names[<uint8_t>(at[3] * 31 + at[2 + length] * 7 + length)]
+    if (known[0] == NULL or PyUnicode_GET_LENGTH(known[0]) != length or PyUnicode_KIND(known[0]) != 1
+            or memcmp(PyUnicode_DATA(known[0]), at + 3, <size_t>length) != 0):
+        name = unpack(position)
+        Py_INCREF(name)
+        Py_XDECREF(known[0])
+        known[0] = <PyObject *>name
+        return name
+    position[0] = at + 3 + length
+    return <object>known[0]
+
+
 cdef object unpack(const uint8_t **position):
     """The value that was packed at `position`, which then is where it ends."""
     cdef const uint8_t *at = position[0]
@@ -210,7 +235,7 @@ cdef object unpack(const uint8_t **position):
         return items
     items = {}
     for i in range(count):
-        name = unpack(position)
+        name = unpack_name(position)
         item = unpack(position)
         PyDict_SetItem(items, name, item)
     return items
