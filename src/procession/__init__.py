@@ -9,14 +9,16 @@ Names and signatures are the standard library's; docs/compat.md lists what diffe
 from __future__ import annotations
 
 import sys
-import typing as _typing
 
 from procession.context import default_context as _context
 from procession.errors import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
 from procession.process import active_children, current_process, parent_process
 from procession.util import SUBDEBUG, SUBWARNING  # noqa: F401
 
-if _typing.TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
     from procession.context import Process
     from procession.shared import Shared as Shared
     from procession.shared import SharedArray as SharedArray
@@ -124,7 +126,7 @@ if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> Any:
     if name == "reducer":
         return _context.reducer
     if name in _OURS:

@@ -16,7 +16,10 @@ from multiprocessing import process as _process
 from multiprocessing.context import assert_spawning, get_spawning_popen, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "AuthenticationError",

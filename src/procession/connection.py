@@ -10,15 +10,15 @@ import io
 import os
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from procession import _os
 from procession.engine import codec, descriptors, packets, waiting
 from procession.errors import BufferTooShort
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
-    from typing import Self
+    from typing import Any, Self
 
     from typing_extensions import Buffer
 

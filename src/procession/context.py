@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
 
 from procession import _os, _stdlib
 from procession import errors as _errors
 from procession.engine import launch, program
 from procession.process import BaseProcess, active_children, current_process, parent_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 __all__: list[str] = []
 
@@ -194,6 +197,8 @@ class BaseContext(_stdlib.BaseContext):  # type: ignore[misc]
         **options: Any,
     ) -> Any:
         """A pool of worker processes; `options` are those by keyword of ``pool.Pool``."""
+        if self.get_start_method() == "forkserver":
+            launch.warm_up()  # it imports the main module while this process imports what a pool needs
         from procession.pool import Pool
 
         return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context(), **options)

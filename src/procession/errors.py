@@ -30,10 +30,13 @@ import builtins
 import pickle
 import signal
 import sys
-from queue import Empty, Full
-from typing import Any
 
 from procession._stdlib import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from queue import Empty, Full
+    from typing import Any
 
 __all__ = [
     "AuthenticationError",
@@ -60,6 +63,14 @@ __all__ = [
     "describe_exit",
     "signal_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Empty", "Full"):
+        import queue
+
+        return getattr(queue, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class ProcessionError(ProcessError):

@@ -7,12 +7,15 @@ import os
 import signal
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from procession import _core, _os, _stdlib, util
 from procession.engine import children, launch, lifetime, program
 from procession.engine.clock import deadline_after
 from procession.worker import life
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
@@ -105,6 +108,7 @@ class BaseProcess(_stdlib.BaseProcess):
         # What it was given must not live as long as the object does.
         del self._target, self._args, self._kwargs
         _children.add(self)
+        _take_part()
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -243,8 +247,8 @@ class BaseProcess(_stdlib.BaseProcess):
         global _current, _parent, _counter
         _parent = _ParentProcess(self._parent_name, self._parent_pid)
         _counter = itertools.count(1)
-        _children.clear()
-        _dangling.clear()
+        if _dangling:
+            _dangling.clear()
         _dangling.add(self)
         _current = self
         _stdlib.set_current_process(self, _parent)
@@ -276,12 +280,12 @@ class _ParentProcess(BaseProcess):
         self._child = None
         self._closed = False
         self._config = {}
-        self._started = _core.pid_started(pid)
+        self._slot = _core.process_parent()
         self._watch = -1
 
     def is_alive(self) -> bool:
         """Whether it runs."""
-        return _core.pid_is_alive(self._pid, self._started)
+        return _core.process_is_alive(self._slot)
 
     @property
     def ident(self) -> int:
@@ -355,6 +359,16 @@ class _Ending:
 
 
 _ending = _Ending()
+_takes_part = False
+
+
+def _take_part() -> None:
+    """From the first child on there is something to do at the end, and for a child that is forked: none of them is its own."""
+    global _takes_part
+    if not _takes_part:
+        _takes_part = True
+        lifetime.on_fork_in_child(_ending, _forked)
+        lifetime.at_exit(_ending, _end, priority=-10)
 
 
 def _end(_: _Ending) -> None:
@@ -383,5 +397,3 @@ def _take_authkey(key: bytes) -> None:
 
 
 program.carry("authkey", lambda: bytes(_current.authkey), _take_authkey)
-lifetime.on_fork_in_child(_ending, _forked)
-_forked(_ending)

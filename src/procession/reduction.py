@@ -9,12 +9,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from procession import _os
 from procession._stdlib import ForkingPickler
 from procession.engine.descriptors import DupFd
 from procession.engine.descriptors import reduce_socket as _reduce_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "HAVE_SEND_HANDLE",

@@ -8,12 +8,15 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from procession import _core
 from procession.engine import memory, waiting
 from procession.engine.clock import clock_ns, deadline_after, seconds_until
 from procession.errors import OwnerDied
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 

@@ -11,13 +11,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from procession import _os
 from procession.engine import launch, lifetime, program
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
+    from typing import Any
 
 __all__ = [
     "SUBDEBUG",
@@ -60,6 +61,7 @@ def get_logger() -> logging.Logger:
     if _logger is None:
         import logging
 
+        _take_part()
         logger = logging.getLogger(LOGGER_NAME)
         logger.propagate = False
         _logger = logger
@@ -155,6 +157,7 @@ class Finalize:
         self._kwargs = dict(kwargs or {})
         self._key = (exitpriority, next(_finalizer_numbers))
         self._pid = os.getpid()
+        _take_part()
         _finalizer_registry[self._key] = self
 
     def __call__(self, wr: object = None) -> Any:
@@ -230,6 +233,22 @@ class _Ending:
 
 
 _ending = _Ending()
+_takes_part = False
+_EARLY, _LATE = -1, -20  # after what has no priority of its own; after all the rest
+
+
+def _take_part() -> None:
+    """From now on there is something to do at forks and at the end; most processes never have anything."""
+    global _takes_part
+    if not _takes_part:
+        _takes_part = True
+        lifetime.on_fork_in_child(_ending, _forked)
+        _register_ends()
+
+
+def _register_ends() -> None:
+    lifetime.at_exit(_ending, _end_early, priority=_EARLY)
+    lifetime.at_exit(_ending, _end_late, priority=_LATE)
 
 
 def _end_early(_: _Ending) -> None:
@@ -240,7 +259,7 @@ def _end_early(_: _Ending) -> None:
 
 def _finalize_early(_: _Ending) -> None:
     _run_finalizers(0)
-    lifetime.at_exit(_ending, _finalize_early)  # for what is registered from now on
+    lifetime.at_exit(_ending, _finalize_early, priority=_EARLY)  # for what is registered from now on
 
 
 def _end_late(_: _Ending) -> None:
@@ -251,15 +270,14 @@ def _end_late(_: _Ending) -> None:
 def _finalize_late(_: _Ending) -> None:
     _run_finalizers()
     _remove_temp_dir()
-    lifetime.at_exit(_ending, _finalize_late, priority=-20)
+    lifetime.at_exit(_ending, _finalize_late, priority=_LATE)
 
 
 def _forked(_: object) -> None:
     global _temp_dir
     _temp_dir = None
     _finalizer_registry.clear()
-    lifetime.at_exit(_ending, _end_early)
-    lifetime.at_exit(_ending, _end_late, priority=-20)
+    _register_ends()
 
 
 # ---- forks ----
@@ -321,6 +339,7 @@ def get_temp_dir() -> str:
     if _temp_dir is None:
         import tempfile
 
+        _take_part()
         _temp_dir = tempfile.mkdtemp(prefix="pymp-", dir=_temp_base(tempfile.gettempdir()))
         info("created temp directory %s", _temp_dir)
     return _temp_dir
@@ -390,7 +409,3 @@ def _cleanup_tests() -> None:
     launch.stop_fork_server()
     _remove_temp_dir()
     gc.collect()
-
-
-lifetime.on_fork_in_child(_ending, _forked)
-_forked(_ending)

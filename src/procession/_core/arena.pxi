@@ -151,6 +151,11 @@ def process_identity() -> int:
     return arena.identity
 
 
+def process_parent() -> int:
+    """The identity of the process that started this one."""
+    return load_relaxed32(&psn_process_at(&arena, arena.slot).parent)
+
+
 def process_reserve() -> int:
     """Take a slot for a child that is about to start."""
     cdef uint32_t identity
@@ -253,14 +258,6 @@ def process_dismiss(uint32_t identity) -> None:
 def is_dismissed() -> bool:
     """Whether this worker is to leave."""
     return load_acquire32(&psn_process_at(&arena, arena.slot).is_dismissed) != 0
-
-
-def pid_started(uint32_t pid) -> int:
-    return psn_process_started(pid)
-
-
-def pid_is_alive(uint32_t pid, uint64_t started) -> bool:
-    return psn_process_is_alive(pid, started)
 
 
 def die_with_parent(uint32_t parent) -> None:

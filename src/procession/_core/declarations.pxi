@@ -49,8 +49,6 @@ cdef extern from "platform.h" nogil:
     void psn_bell_ring(uint64_t name)
     void psn_bell_clear(int fd)
     void psn_bell_close(int fd)
-    uint64_t psn_process_started(uint32_t pid)
-    bint psn_process_is_alive(uint32_t pid, uint64_t started)
     psn_status psn_die_with_parent(uint32_t parent)
     void psn_kill_descendants(uint32_t pid)
     void psn_end_by_signal(int number)
@@ -83,6 +81,7 @@ cdef extern from "arena.h" nogil:
         psn_a32 state
         psn_a32 identity
         psn_a32 pid
+        psn_a32 parent
         psn_a32 exitcode
         psn_a64 boot
         psn_a32 is_dismissed

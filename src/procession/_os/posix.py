@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import select
 import signal
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "UNKNOWN",
@@ -67,6 +69,10 @@ def collect(pid: int, sentinel: int) -> int | str | None:
 
 def limit_hint(number: int | None) -> str | None:
     """What ran out if the system gives this error, and what to do; None if nothing did."""
+    if number not in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        return None
+    import resource
+
     if number == errno.EMFILE:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return f"this process may have {limit} open files (ulimit -n), and has them: close some or raise the limit"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import array
 import errno
-import mmap
 import os
 import select
 import socket
 import stat
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
+
     from typing_extensions import Buffer
 
 __all__ = [
@@ -153,6 +154,8 @@ def memory_read(fd: int, size: int, at: int) -> bytes:
 
 def memory_view(fd: int, size: int) -> mmap.mmap:
     """The first `size` bytes of such a file, to be read where they lie."""
+    import mmap
+
     return mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
 
 

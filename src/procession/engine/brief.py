@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["brief"]
 
@@ -65,6 +67,8 @@ class _Cutter:
             return _As(f"functools.partial({', '.join(map(repr, [*parts, *self._named(value.keywords, depth)]))})")
         # Its repr is the one that was made for it.
         if hasattr(kind, "__dataclass_fields__") and hasattr(kind.__repr__, "__wrapped__") and depth < _DEEPEST:
+            import dataclasses
+
             shown = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
             return _As(f"{kind.__qualname__}({', '.join(map(repr, self._named(shown, depth)))})")
         return value

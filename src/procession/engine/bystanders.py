@@ -21,10 +21,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from procession import _core
 from procession.engine.clock import clock_ns, deadline_after
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["at_rest", "free_held"]
 

@@ -22,7 +22,6 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from procession import _os
 from procession._core import (
@@ -43,6 +42,10 @@ from procession._stdlib import has_extra_reducers, make_pickler
 from procession.engine import descriptors
 from procession.engine.brief import brief
 from procession.errors import CannotEncode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "LARGE",

@@ -12,19 +12,24 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from procession import _stdlib
-from procession.engine import lifetime, sharer
+from procession.engine import lifetime
 from procession.errors import SharedObjectGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Bundle",
     "DupFd",
+    "Lasting",
     "arriving",
     "lasting",
     "mark",
@@ -37,7 +42,7 @@ __all__ = [
 
 class _Local(threading.local):
     bundle: Bundle | None = None  # of the pickle that this thread writes
-    lasting: sharer.Lasting | None = None  # the same, if many read it
+    lasting: Lasting | None = None  # the same, if many read it
     arrived: list[int] | None = None  # beside the pickle that it reads; -1: taken
 
 
@@ -81,6 +86,8 @@ class Bundle:
 
     def duplicate_for_child(self, fd: int) -> int:
         """Have a copy of `fd` go along; its place."""
+        if not _clears_at_forks:
+            _clear_at_forks()
         _open_bundles.add(self)
         self.fds.append(os.dup(fd))
         return len(self.fds) - 1
@@ -115,13 +122,32 @@ class Placed:
         return fd
 
 
+class Lasting:
+    """Descriptors that are given to any number of receivers, as long as this object lives."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        sharer: Any = sys.modules.get("procession.engine.sharer")
+        if self.keys and self._pid == os.getpid() and sharer is not None:
+            sharer.release(self.keys)
+
+
+def _sharer() -> Any:
+    from procession.engine import sharer
+
+    return sharer
+
+
 def DupFd(fd: int) -> Any:
     """What is pickled for the descriptor `fd`; its detach() gives one for the same on the other side."""
     if _local.lasting is not None:
-        return sharer.DupFd(fd, lasting=_local.lasting)
+        return _sharer().DupFd(fd, lasting=_local.lasting.keys)
     bundle: Any = _local.bundle or _stdlib.get_spawning_popen()
     if bundle is None:
-        return sharer.DupFd(fd)
+        return _sharer().DupFd(fd)
     return bundle.DupFd(bundle.duplicate_for_child(fd))
 
 
@@ -139,9 +165,9 @@ def unbundled() -> Iterator[None]:
 
 
 @contextmanager
-def lasting() -> Iterator[sharer.Lasting]:
+def lasting() -> Iterator[Lasting]:
     """What is pickled in this thread meanwhile can be read many times, as long as the object that this gives lives."""
-    previous, _local.lasting = _local.lasting, sharer.Lasting()
+    previous, _local.lasting = _local.lasting, Lasting()
     try:
         yield _local.lasting
     finally:
@@ -164,12 +190,14 @@ def arriving(fds: list[int]) -> Iterator[None]:
 
 def mark() -> int:
     """For take_back(): this moment."""
-    return sharer.serial()
+    sharer: Any = sys.modules.get("procession.engine.sharer")
+    return 0 if sharer is None else sharer.serial()
 
 
 def take_back(since: int) -> None:
     """The pickle that this thread has begun at that moment is not sent: its descriptors go nowhere."""
-    sharer.take_back(since)
+    if "procession.engine.sharer" in sys.modules:
+        _sharer().take_back(since)
     if _local.bundle is not None:
         _local.bundle.clear()
 
@@ -194,4 +222,11 @@ def _close_copies(bundles: weakref.WeakSet[Bundle]) -> None:
     bundles.clear()
 
 
-lifetime.on_fork_in_child(_open_bundles, _close_copies)
+_clears_at_forks = False
+
+
+def _clear_at_forks() -> None:
+    """From the first copy on there is something to do in a forked child."""
+    global _clears_at_forks
+    _clears_at_forks = True
+    lifetime.on_fork_in_child(_open_bundles, _close_copies)

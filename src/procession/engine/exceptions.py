@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import pickle
 import types
-from typing import Any
 
 from procession.engine import codec
 from procession.engine.brief import brief
 from procession.errors import CannotDecode, CannotEncode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Ended",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the module `signal` turns numbers into enums, which costs more than the call
 import threading
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Hold"]
 

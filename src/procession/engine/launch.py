@@ -9,17 +9,15 @@ Whatever the method, the child is this process's own: its exit code is ours to c
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` turns numbers into enums: pages that a forked child must copy
 import atexit
 import functools
 import os
-import signal
 import struct
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from procession import _core, _os
 from procession.engine import bystanders, codec, descriptors, lifetime, memory
@@ -29,11 +27,16 @@ from procession.engine.interrupts import Hold
 from procession.engine.program import command_line, frozen_command, main_facts
 from procession.errors import OutOfMemory, StartFailed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from typing import Any, NoReturn
 
 __all__ = [
     "ANSWER",
+    "DEAF",
+    "KNOWN",
+    "QUIET",
     "REQUEST",
     "end_process",
     "flush_streams",
@@ -46,10 +49,13 @@ __all__ = [
     "warm_up",
 ]
 
-# To the fork server: an identity, and how many descriptors come with this packet and those that follow.
-REQUEST = struct.Struct("<qq")
+# To the fork server: an identity, how many descriptors come with this packet and those that follow, and flags.
+REQUEST = struct.Struct("<qII")
+QUIET, DEAF, KNOWN = 1, 2, 4  # for the first two see start(), for the last _ForkServer.fork()
 ANSWER = struct.Struct("<q")  # a pid, or minus errno
 
+_SIGINT = (2,)
+_FORK_WARNS = sys.version_info >= (3, 12)
 _booting = False
 _preload: list[str] = ["__main__"]
 
@@ -71,10 +77,8 @@ def set_booting(booting: bool) -> None:
     _booting = booting
 
 
-class Body(Protocol):
-    """What a child does: called there without arguments; its result is the exit code.  Pickled for a fresh interpreter."""
-
-    def __call__(self) -> int: ...
+# What a child does: called there without arguments; its result is the exit code.  Pickled for a fresh interpreter.
+Body = Callable[[], int]
 
 
 def start(
@@ -134,11 +138,11 @@ class _Deaf:
     """
 
     def __enter__(self) -> _Deaf:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
@@ -152,15 +156,21 @@ class _Deaf:
 
 def hear_interrupts() -> None:
     """In a child that was started deaf: from now on SIGINT is heard, also one that came before."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _SIGINT)
 
 
 def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: bool) -> Child:
     flush_streams()  # nothing of it can come twice, but what was printed before the start should come before the child's
     identity = _core.process_reserve()
     try:
-        facts = main_facts() | {"quiet": quiet, "deaf": deaf}
-        header = codec.encode_in_band(facts)
+        facts = main_facts()
+        flags = QUIET * quiet | DEAF * deaf
+        # The server's children know what it was told; that is all there is to tell, but where a program has changed it.
+        if method == "spawn" or facts != _fork_server.facts:
+            header = codec.encode_in_band(facts | {"flags": flags})
+        else:
+            header = b""
+            flags |= KNOWN
         with descriptors.Bundle(is_for_child=True) as bundle:
             payload = codec.encode(body, header, main_by_value="main" not in facts)
             _core.message_give(codec.as_message(payload), identity)
@@ -168,7 +178,7 @@ def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: boo
                 if method == "spawn":
                     pid = _start_fresh("procession.worker.boot", identity, bundle.fds)
                 else:
-                    pid = _fork_server.fork(identity, bundle.fds, hush)
+                    pid = _fork_server.fork(identity, flags, facts, bundle.fds, hush)
             return Child(pid, identity)
     except BaseException:
         _core.process_sweep(identity, False)
@@ -177,23 +187,15 @@ def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: boo
 
 def _start_forked(body: Callable[[], int], hold: Hold | None, *, warns: bool) -> Child:
     around = nullcontext() if hold is None else bystanders.at_rest(lambda: hold.is_due)
-    with _room_for_sentinel(), around, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        memory.prepare_fork()
-        parent = _core.process_identity()
-        try:
-            pid = os.fork()
-        except BaseException:
-            _core.process_sweep(memory.claim_fork_identity(), False)  # the child that did not come holds nothing
-            raise
-        if pid == 0:
-            caught.clear()
+    parent = _core.process_identity()
+    with _room_for_sentinel(), around:
+        pid, caught = _fork()
     if pid == 0:
         if _core.process_identity() == parent:
             os._exit(1)
         if hold is not None:
             hold.abandon()
-        atexit._clear()  # the parent's affairs
+        lifetime.begin_anew()
         end_process(body)
     identity = memory.claim_fork_identity()
     if not identity:
@@ -202,14 +204,32 @@ def _start_forked(body: Callable[[], int], hold: Hold | None, *, warns: bool) ->
     child = Child(pid, identity)
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
     # before the child is known, because the warning may be an error.
-    if warns and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
+    if caught and warns and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
+        import warnings
+
         try:
             for warning in caught:
-                warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)  # type: ignore[arg-type]
+                warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)
         except Warning:
             child.end()
             raise
     return child
+
+
+def _fork() -> tuple[int, list[Any]]:
+    """A pid, and what Python has warned of."""
+    memory.prepare_fork()
+    try:
+        if not _FORK_WARNS:
+            return os.fork(), []
+        import warnings
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            return os.fork(), caught
+    except BaseException:
+        _core.process_sweep(memory.claim_fork_identity(), False)  # the child that did not come holds nothing
+        raise
 
 
 @contextmanager
@@ -243,7 +263,6 @@ def flush_streams() -> None:
 def end_process(body: Callable[[], int]) -> NoReturn:
     """Run `body` as the rest of this process's life, which ends in order and leaves at once."""
     code = 1
-    lifetime.leave_by_hand()
     try:
         code = body()
     except SystemExit as error:
@@ -268,21 +287,38 @@ def _start_fresh(module: str, identity: int, fds: list[int]) -> int:
 
 
 class _ForkServer:
-    """Our end of the fork server: a small interpreter, started once, that forks a sibling of itself at each request."""
+    """Our end of the fork server: a small interpreter, started once, that forks a sibling of itself at each request.
+
+    Attributes:
+        facts: what the server that runs was told of this interpreter; see program.main_facts().
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._server: Child | None = None
-        lifetime.on_fork_in_child(self, _ForkServer._forget)
-        lifetime.at_exit(self, _ForkServer.stop, priority=-100)
+        self._takes_part = False
+        self.facts: dict[str, Any] | None = None
 
-    def fork(self, identity: int, fds: list[int], hush: _Deaf) -> int:
-        """Have the child that `identity` was reserved for made, with copies of these descriptors; its pid."""
+    def _take_part(self) -> None:
+        """Where there was never a server there is nothing to do at forks and at the end."""
+        if not self._takes_part:
+            self._takes_part = True
+            lifetime.on_fork_in_child(self, _ForkServer._forget)
+            lifetime.at_exit(self, _ForkServer.stop, priority=-100)
+
+    def fork(self, identity: int, flags: int, facts: dict[str, Any], fds: list[int], hush: _Deaf) -> int:
+        """Have the child that `identity` was reserved for made, with copies of these descriptors; its pid.
+
+        With KNOWN it is to be like the server, which is to have been told these facts.
+        """
+        self._take_part()
         with self._lock:
+            if flags & KNOWN and self.facts != facts:
+                self._drop()  # it was another one that was
             try:
                 # If the first server has died, another.
-                answer = self._ask(identity, fds, hush) or self._ask(identity, fds, hush)
+                answer = self._ask(identity, flags, facts, fds, hush) or self._ask(identity, flags, facts, fds, hush)
             except BaseException:
                 self._abandon(identity)
                 raise
@@ -293,12 +329,12 @@ class _ForkServer:
             raise OSError(-pid, os.strerror(-pid))
         return pid
 
-    def _ask(self, identity: int, fds: list[int], hush: _Deaf) -> bytes | None:
-        connection = self._connect()
+    def _ask(self, identity: int, flags: int, facts: dict[str, Any], fds: list[int], hush: _Deaf) -> bytes | None:
+        connection = self._connect(facts)
         try:
             for at in range(0, len(fds) or 1, _os.DESCRIPTORS_LIMIT):
                 part = fds[at : at + _os.DESCRIPTORS_LIMIT]
-                _os.send_packet(connection, [REQUEST.pack(identity, len(fds))], part)
+                _os.send_packet(connection, [REQUEST.pack(identity, len(fds), flags)], part)
             with hush.lifted():  # it may hang in an import
                 _os.wait_readable([connection.fileno()], None)
             answer = connection.recv(ANSWER.size)
@@ -309,16 +345,16 @@ class _ForkServer:
         self._drop()
         return None
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, facts: dict[str, Any]) -> socket.socket:
         if self._socket is None:
             import socket
 
-            facts = {**main_facts(), "preload": list(_preload)}
+            told = {**facts, "preload": list(_preload)}
             identity = _core.process_reserve()
             ours = theirs = None
             try:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(facts))), identity)
+                _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(told))), identity)
                 with theirs, _Deaf():
                     pid = _start_fresh("procession.worker.server", identity, [theirs.fileno()])
                     self._server = Child(pid, identity)
@@ -329,6 +365,7 @@ class _ForkServer:
                     _core.process_sweep(identity, False)
                 raise
             self._socket = ours
+            self.facts = facts
         return self._socket
 
     def _abandon(self, identity: int) -> None:
@@ -347,6 +384,7 @@ class _ForkServer:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        self.facts = None
         if self._server is not None:
             self._server.wait(deadline_after(1.0))
             self._server.end()
@@ -359,10 +397,11 @@ class _ForkServer:
 
     def ensure_running(self) -> None:
         """Start the server unless it runs."""
+        self._take_part()
         with self._lock:
             if self._server is not None and self._server.poll() is not None:
                 self._drop()
-            self._connect()
+            self._connect(main_facts())
 
     def stop(self) -> None:
         """End the server; its children go on."""
@@ -376,14 +415,19 @@ class _ForkServer:
             self._socket.close()
             self._socket = None
         self._server = None
+        self.facts = None
 
 
 _fork_server = _ForkServer()
 
 
 def warm_up() -> None:
-    """Start the fork server unless it runs."""
-    _fork_server.ensure_running()
+    """Start the fork server unless it runs.  It is not waited for: it gets ready while its first child is prepared."""
+    if _booting or frozen_command() is not None:
+        return  # who starts a child here is told that he must not
+    memory.ensure()
+    with _limits_told():
+        _fork_server.ensure_running()
 
 
 def fork_server_pid() -> int | None:

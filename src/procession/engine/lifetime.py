@@ -11,12 +11,23 @@ import itertools
 import os
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from procession import _core
 from procession.engine import bystanders, memory
 
-__all__ = ["at_exit", "fork_callbacks", "is_ending", "leave_by_hand", "on_fork_in_child", "run_exit_callbacks"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "at_exit",
+    "begin_anew",
+    "fork_callbacks",
+    "is_ending",
+    "leave_by_hand",
+    "on_fork_in_child",
+    "run_exit_callbacks",
+]
 
 fork_callbacks: list[tuple[weakref.ref[Any], Callable[[Any], object]]] = []
 _exit_callbacks: dict[int, tuple[int, weakref.ref[Any], Callable[[Any], object]]] = {}
@@ -58,6 +69,11 @@ def is_ending() -> bool:
 def leave_by_hand() -> None:
     """The interpreter's exit is not to say that this process has ended in order: its code is not known by then."""
     atexit.unregister(_leave)
+
+
+def begin_anew() -> None:
+    """In a forked child that will leave by hand: what the parent has registered for its end is none of its affairs."""
+    atexit._clear()
 
 
 def _leave() -> None:

@@ -1,6 +1,8 @@
 """Descriptors on their way through bytes: the sender keeps one, and hands it to whoever shows the key, once.
 
-What many are to read is given to each of them, as long as its Lasting lives.
+What many are to read is given to each of them, until it is released.
+
+Imported when the first descriptor is sent or fetched: most processes never do, and have nothing to clear up at a fork.
 
 A thread of the sender serves them over a socket in the abstract namespace while there are any, and ends with the last.
 Who sends descriptors through a pipe or to a child that it starts needs none of this: see `descriptors`.
@@ -22,23 +24,26 @@ from procession.engine import lifetime
 from procession.engine.clock import deadline_after, seconds_until
 from procession.errors import SharedObjectGone
 
-__all__ = ["DupFd", "Lasting", "serial", "stop", "take_back"]
+__all__ = ["DupFd", "release", "serial", "stop", "take_back"]
 
 _KEY_SIZE = 16
 _PATIENCE = 30.0  # seconds that a client may be silent
 
 
 class DupFd:
-    """A descriptor that can be sent as bytes; detach() gives it where they arrive, once."""
+    """A descriptor that can be sent as bytes; detach() gives it where they arrive, once.
+
+    Its key is added to `lasting`, if that is given: then it can be had by any number of receivers, until it is released.
+    """
 
     __slots__ = ("address", "key", "pid")
 
-    def __init__(self, fd: int, *, lasting: Lasting | None = None) -> None:
+    def __init__(self, fd: int, *, lasting: list[bytes] | None = None) -> None:
         self.key = os.urandom(_KEY_SIZE)
         self.pid = os.getpid()
         self.address = _sharer.keep(self.key, os.dup(fd), lasts=lasting is not None)
         if lasting is not None:
-            lasting.keys.append(self.key)
+            lasting.append(self.key)
 
     def detach(self) -> int:
         """The descriptor; the caller's from now on.
@@ -70,18 +75,6 @@ def _fetch(address: bytes, key: bytes) -> int | None:
             raise
         return None
     return fds[0] if fds else None
-
-
-class Lasting:
-    """Descriptors that are given to any number of receivers, as long as this object lives."""
-
-    def __init__(self) -> None:
-        self.keys: list[bytes] = []
-        self._pid = os.getpid()
-
-    def __del__(self) -> None:
-        if self.keys and self._pid == os.getpid():
-            _sharer.release(self.keys)
 
 
 class _Kept(NamedTuple):
@@ -301,6 +294,11 @@ def take_back(since: int) -> None:
     """Close what this thread has had kept after this serial: what it was pickled for is not sent."""
     if _sharer.serial > since:
         _sharer.take_back(since)
+
+
+def release(keys: list[bytes]) -> None:
+    """What has these keys can be had no longer."""
+    _sharer.release(keys)
 
 
 def stop(timeout: float | None = None) -> None:

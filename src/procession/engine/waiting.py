@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from procession import _os
 from procession._core import Bell
 from procession.engine.clock import deadline_after, seconds_until
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["wait_any", "wait_for"]
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import io
 import os
-import runpy
 import sys
 import types
-from typing import Any, NoReturn
 
 from procession import _core
-from procession.engine import codec, descriptors, launch, memory, program
+from procession.engine import codec, descriptors, launch, lifetime, memory, program
 
-__all__ = ["import_main", "main", "main_of_frozen", "prepare", "run"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+__all__ = ["be_like", "has_main", "import_main", "main", "main_of_frozen", "prepare", "run"]
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 
@@ -23,6 +25,7 @@ def main(arena: str, identity: str, *fds: str) -> NoReturn:
     given = [int(fd) for fd in fds]
     for fd in given:
         os.set_inheritable(fd, False)
+    lifetime.leave_by_hand()
     run(given)
 
 
@@ -31,24 +34,35 @@ def main_of_frozen() -> NoReturn:
     command = program.frozen_command()
     assert command is not None
     module, *numbers = command
+    import importlib
+
     importlib.import_module(module).main(*numbers)
     raise AssertionError("a child's entry does not return")
 
 
-def run(fds: list[int]) -> NoReturn:
-    """Be the child that the boot message of this process's slot describes, with the descriptors that it mentions."""
+def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None = None) -> NoReturn:
+    """Be the child that the boot message of this process's slot describes, with the descriptors that it mentions.
+
+    What the parent is like it says in its header, with the flags (see launch.REQUEST), unless these are given.
+    """
 
     def body() -> int:
         message = _core.message_of_boot()
-        facts = codec.decode(codec.header_of(message))
-        if not facts["deaf"]:
+        header = codec.header_of(message)
+        its_facts: dict[str, Any] = codec.decode(header) if header else facts or {}
+        its_flags = its_facts["flags"] if flags is None else flags
+        if not its_flags & launch.DEAF:
             launch.hear_interrupts()
         try:
-            prepare(facts)
-            with descriptors.arriving(fds):
+            if its_facts:
+                prepare(its_facts)
+            if fds:
+                with descriptors.arriving(fds):
+                    task = codec.decode(message)
+            else:
                 task = codec.decode(message)
         except BaseException as error:
-            if facts["quiet"]:
+            if its_flags & launch.QUIET:
                 return 1
             raise error.with_traceback(_theirs(error.__traceback__)) from None
         del message
@@ -74,6 +88,13 @@ def _theirs(frames: types.TracebackType | None) -> types.TracebackType | None:
 
 def prepare(facts: dict[str, Any]) -> None:
     """Take over the parent's paths, arguments, main module, and what else `program.carry` has been told of."""
+    be_like(facts)
+    if "main" in facts:
+        import_main(*facts["main"])
+
+
+def be_like(facts: dict[str, Any]) -> None:
+    """The same but for the main module."""
     sys.path[:] = facts["path"]
     sys.argv[:] = facts["argv"]
     if facts["folder"] is not None:
@@ -82,8 +103,11 @@ def prepare(facts: dict[str, Any]) -> None:
         except OSError:
             pass  # removed since; what needs it will say so
     program.take_over(facts["carried"])
-    if "main" in facts:
-        import_main(*facts["main"])
+
+
+def has_main(facts: dict[str, Any]) -> bool:
+    """Whether there is no main module, or it is imported already."""
+    return "main" not in facts or getattr(sys.modules["__main__"], "__mp_origin__", None) == facts["main"]
 
 
 def import_main(kind: str, where: str) -> None:
@@ -103,12 +127,35 @@ def import_main(kind: str, where: str) -> None:
     module = types.ModuleType("__mp_main__")
     launch.set_booting(True)
     try:
-        if kind == "name":
-            content = runpy.run_module(where, run_name="__mp_main__", alter_sys=True)
+        if kind == "path" and where.endswith((".py", ".pyw")):
+            _run_file(where, module)
         else:
-            content = runpy.run_path(where, run_name="__mp_main__")
+            import runpy
+
+            if kind == "name":
+                vars(module).update(runpy.run_module(where, run_name="__mp_main__", alter_sys=True))
+            else:
+                vars(module).update(runpy.run_path(where, run_name="__mp_main__"))
     finally:
         launch.set_booting(False)
-    module.__dict__.update(content)
     module.__mp_origin__ = (kind, where)  # type: ignore[attr-defined]
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+def _run_file(path: str, module: types.ModuleType) -> None:
+    """As runpy.run_path() does with a file that is source, without all that `runpy` imports."""
+    with io.open_code(path) as file:
+        code = compile(file.read(), path, "exec")
+    vars(module).update(__file__=path, __cached__=None, __package__="")
+    before, arguments = sys.modules.get(module.__name__), list(sys.argv)
+    sys.modules[module.__name__] = module
+    sys.argv[:1] = [path]
+    try:
+        exec(code, vars(module))
+    except BaseException:
+        sys.modules.pop(module.__name__)
+        if before is not None:
+            sys.modules[module.__name__] = before
+        raise
+    finally:
+        sys.argv[:1] = arguments[:1]

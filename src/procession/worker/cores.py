@@ -46,6 +46,12 @@ def prepare(workers: int) -> None:
     _prepared = _share_of(workers)
 
 
+def look_around() -> None:
+    """Where workers are forked from a process that does not know how many there will be: find the libraries for them."""
+    if _has_libraries():
+        _loaded_libraries()
+
+
 def take_share(workers: int) -> None:
     """At the start of one of so many workers: use no more threads than are its part of the cores.
 
@@ -73,10 +79,14 @@ def _share_of(workers: int) -> _Share:
     if "numba" in sys.modules and _NUMBA in free:
         free.remove(_NUMBA)  # it refuses to compile if that changes once it has threads
     libraries = []
-    # No other library of the kind comes without one of these two.
-    if ("numpy" in sys.modules or "torch" in sys.modules) and threads < _os.affinity_count():
+    if threads < _os.affinity_count() and _has_libraries():
         libraries = [library for library in _loaded_libraries() if _variable_of(library) in free]
     return _Share(workers, threads, dict.fromkeys([*free, _SHARE], value), libraries)
+
+
+def _has_libraries() -> bool:
+    # No other library of the kind comes without one of these two.
+    return "numpy" in sys.modules or "torch" in sys.modules
 
 
 def _variable_of(library: Any) -> bytes:
@@ -91,7 +101,8 @@ def _loaded_libraries() -> list[Any]:
         try:
             from threadpoolctl import ThreadpoolController
 
-            _loaded = modules, ThreadpoolController().lib_controllers
+            found = ThreadpoolController().lib_controllers
+            _loaded = len(sys.modules), found  # it has imported some itself
         except Exception:
             return []  # a library that cannot be told has more threads than are good: no reason not to work
     return _loaded[1]

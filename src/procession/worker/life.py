@@ -13,11 +13,17 @@ from procession.engine import lifetime
 __all__ = ["close_input", "live"]
 
 
+_no_input: object = None
+
+
 def close_input() -> None:
     """A child reads nothing of what is typed for its parent."""
+    global _no_input
+    if sys.stdin is _no_input:
+        return  # the fork server has done so, or the child whose child this is
     try:
         sys.stdin.close()
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+        sys.stdin = _no_input = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     except (AttributeError, OSError, ValueError):
         pass
 

@@ -7,20 +7,28 @@ process ends, whatever comes first.
 
 from __future__ import annotations
 
-import atexit
 import errno
+import gc
 import importlib
 import os
 import socket
-import sys
-from typing import Any, NoReturn
 
 from procession import _core, _os
-from procession.engine import codec, launch, memory, program
-from procession.engine.launch import ANSWER, REQUEST
-from procession.worker import boot, loop
+from procession.engine import codec, launch, lifetime, memory
+from procession.engine.launch import ANSWER, KNOWN, REQUEST
+from procession.worker import boot, life, loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["main"]
+
+# How Python gives out memory for small objects: sizes up to the largest, by steps.
+_STEP, _LARGEST = 16, 512
+_STRETCH = 8192  # bytes without a gap from which on the rest of it is taken to be new
+_MOST = 20_000
+_fillers: list[object] = []
 
 _ = loop  # imported here, so that no worker has to
 
@@ -33,6 +41,7 @@ def main(arena: str, identity: str, descriptor: str) -> NoReturn:
         with socket.socket(fileno=int(descriptor)) as requests:
             return _serve(requests)
 
+    lifetime.leave_by_hand()
     launch.end_process(body)
 
 
@@ -42,12 +51,17 @@ def _serve(requests: socket.socket) -> int:
     del message
     _core.die_with_parent(facts["parent"])
     _preload(facts)
+    if boot.has_main(facts):
+        facts = {}  # nothing is left to do for a child
+    life.close_input()
+    gc.freeze()  # a collection in a child would write to every object that there is
+    _fill_gaps()
     if _os.thread_count() > 1:
         # What a library registers for a fork of libc's does not run at ours: children would wait for threads of OpenBLAS's
         # that they do not have.  Now they start them when they need them.
         _os.end_library_threads()
     while True:
-        identity, fds = _next_request(requests)
+        identity, flags, fds = _next_request(requests)
         if not identity:
             return 0
         memory.fork_as(identity)
@@ -56,34 +70,51 @@ def _serve(requests: socket.socket) -> int:
         except OSError as error:
             pid = -(error.errno or errno.EAGAIN)
         if pid == 0:
-            requests.close()
-            atexit._clear()  # the server's affairs
-            boot.run(fds)
+            os.close(requests.fileno())  # not its own close(), whose code would be another few pages to copy
+            lifetime.begin_anew()
+            boot.run(fds, flags, facts) if flags & KNOWN else boot.run(fds)
         for fd in fds:
             os.close(fd)
         requests.send(ANSWER.pack(pid))
 
 
-def _next_request(requests: socket.socket) -> tuple[int, list[int]]:
-    """The identity of the child that is wanted and the descriptors for it; 0 if nobody asks any more."""
+def _fill_gaps() -> None:
+    """Have what a child allocates lie together, and not in the gaps that the imports have left, each in another page.
+
+    A page that a child writes to is copied first, which costs more than what most of its functions do.
+    """
+    for size in range(_STEP, _LARGEST + _STEP, _STEP):
+        length = size - bytes.__basicsize__
+        last = stretch = 0
+        for _ in range(_MOST):
+            filler = bytes(length) if length > 1 else complex(size) if size > _STEP else object()
+            _fillers.append(filler)
+            stretch = stretch + size if id(filler) == last + size else 0
+            last = id(filler)
+            if stretch >= _STRETCH:
+                break
+
+
+def _next_request(requests: socket.socket) -> tuple[int, int, list[int]]:
+    """The identity of the child that is wanted, flags, and the descriptors for it; 0 if nobody asks any more."""
     fds: list[int] = []
     request = bytearray(REQUEST.size)
     while True:
         size, part = _os.receive_packet(requests, request)
         fds += part
         if size < REQUEST.size:
-            return 0, fds
-        identity, count = REQUEST.unpack(request)
+            return 0, 0, fds
+        identity, count, flags = REQUEST.unpack(request)
         if len(fds) >= count:
-            return identity, fds
+            return identity, flags, fds
 
 
 def _preload(facts: dict[str, Any]) -> None:
-    """Import the main module and what was asked for.  What fails here fails again in the child, where it is told."""
-    path = list(sys.path)
-    sys.path[:] = facts["path"]
-    sys.argv[:] = facts["argv"]
-    program.take_over(facts["carried"])
+    """Be like the parent, and import the main module and what was asked for.
+
+    What fails here fails again in the child, where it is told.
+    """
+    boot.be_like(facts)
     for name in facts["preload"]:
         try:
             if name != "__main__":
@@ -92,6 +123,6 @@ def _preload(facts: dict[str, Any]) -> None:
                 boot.import_main(*facts["main"])
         except BaseException:
             pass
-    sys.path[:] = path
+    boot.be_like(facts)  # again: a main module may change it as it is imported
     # What an import printed must not come out once for each child.
     launch.flush_streams()
