@@ -134,7 +134,7 @@ def _fork_server() -> tuple[set[int], set[int]]:
     fds = {server._socket.fileno()} if server._socket is not None else set()
     if server._server is None:
         return set(), fds
-    return {server._server.pid}, fds | {server._server.sentinel}
+    return {server._server.pid, server.spare_pid}, fds | {server._server.sentinel}
 
 
 class Snapshot:

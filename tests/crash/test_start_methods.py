@@ -57,6 +57,71 @@ def test_a_fork_server_that_stands_still_is_replaced_when_it_is_killed(server):
     assert process.exitcode == 0
 
 
+def test_a_killed_spare_is_replaced(server):
+    for _ in range(3):
+        wait_until(lambda: launch._fork_server.spare_pid)
+        spare = launch._fork_server.spare_pid
+        assert spare in children_of(os.getpid())
+        os.kill(spare, signal.SIGKILL)
+        os.waitpid(spare, 0)
+        wait_until(lambda spare=spare: launch._fork_server.spare_pid not in (0, spare))
+        process = start(tasks.nothing)
+        process.join(10)
+        assert process.exitcode == 0 and launch.fork_server_pid() == server
+
+
+def test_a_spare_that_is_killed_before_a_request_is_not_waited_for(server):
+    wait_until(lambda: launch._fork_server.spare_pid)
+    spare = launch._fork_server.spare_pid
+    os.kill(spare, signal.SIGSTOP)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(0.2)
+        os.kill(spare, signal.SIGKILL)
+        os._exit(0)
+    process = start(tasks.nothing)
+    process.join(10)
+    os.waitpid(pid, 0)
+    assert process.exitcode == 0 and process.pid != spare
+    os.waitpid(spare, 0)
+
+
+def test_the_spare_is_the_next_child(server):
+    wait_until(lambda: launch._fork_server.spare_pid)
+    spare = launch._fork_server.spare_pid
+    process = start(tasks.nothing)
+    process.join(10)
+    assert process.pid == spare
+
+
+def test_no_spare_is_left_by_a_server_that_is_stopped_or_killed(server):
+    for end in (launch.stop_fork_server, lambda: os.kill(launch.fork_server_pid(), signal.SIGKILL)):
+        forkserver.ensure_running()
+        wait_until(lambda: launch._fork_server.spare_pid)
+        spare = launch._fork_server.spare_pid
+        end()
+        wait_until(lambda spare=spare: not is_running(spare))
+        launch.stop_fork_server()
+        assert spare not in children_of(os.getpid())
+
+
+def test_a_program_that_is_killed_leaves_no_spare(script):
+    program = script.write(
+        "import procession, time\n"
+        "if __name__ == '__main__':\n"
+        "    process = procession.get_context('forkserver').Process()\n"
+        "    process.start(); process.join()\n"
+        "    print(procession.engine.launch.fork_server_pid(), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    program = script.start(program)
+    assert program.stdout.readline()
+    wait_until(lambda: len(children_of(program.pid)) == 2)
+    left = children_of(program.pid)
+    program.kill()
+    wait_until(lambda: not any(map(is_running, left)))
+
+
 def test_ctrl_c_is_nothing_to_the_fork_server(server):
     os.kill(server, signal.SIGINT)
     process = start(tasks.nothing)

@@ -2,6 +2,7 @@
 
     end_at_once(pid)            kills a child and collects it
     open_sentinel(pid)          -> descriptor that becomes readable when the process has ended; -1 if it is gone
+    wait_for_end(pid, timeout)  collects a child that is about to end
     collect(pid, sentinel)      -> exit code, None while it runs, UNKNOWN if somebody else has reaped it
     wait_readable(fds, timeout) -> those that are readable
     interpreter_command(executable, code, arguments) -> the command that starts a fresh Python
@@ -46,6 +47,7 @@ from procession._os.posix import (
     own_memory,
     start_program,
     thread_count,
+    wait_for_end,
     wait_readable,
     whole_memory,
 )
@@ -97,6 +99,7 @@ __all__ = [
     "send_packet",
     "start_program",
     "thread_count",
+    "wait_for_end",
     "wait_for_hangup",
     "wait_readable",
     "whole_memory",

@@ -26,6 +26,7 @@ __all__ = [
     "own_memory",
     "start_program",
     "thread_count",
+    "wait_for_end",
     "wait_readable",
     "whole_memory",
 ]
@@ -65,6 +66,18 @@ def collect(pid: int, sentinel: int) -> int | str | None:
     if found is None:
         return None
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def wait_for_end(pid: int, timeout: float) -> None:
+    """Collect a child that is about to end."""
+    try:
+        sentinel = open_sentinel(pid)
+    except OSError:
+        return
+    if sentinel >= 0:
+        wait_readable([sentinel], timeout)
+        collect(pid, sentinel)
+        os.close(sentinel)
 
 
 def limit_hint(number: int | None) -> str | None:

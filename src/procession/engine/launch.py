@@ -298,6 +298,7 @@ class _ForkServer:
         self._socket: socket.socket | None = None
         self._server: Child | None = None
         self._takes_part = False
+        self._answered = 0  # the pid of the last child
         self.facts: dict[str, Any] | None = None
 
     def _take_part(self) -> None:
@@ -324,7 +325,7 @@ class _ForkServer:
                 raise
         if not answer:
             raise StartFailed("the fork server ends as soon as it is started; see what it printed")
-        pid = int(ANSWER.unpack(answer)[0])
+        pid = self._answered = int(ANSWER.unpack(answer)[0])
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return pid
@@ -377,6 +378,7 @@ class _ForkServer:
             except OSError:
                 answer = b""
             if len(answer) == ANSWER.size and (pid := ANSWER.unpack(answer)[0]) > 0:
+                self._answered = pid
                 Child(pid, identity).end()
         self._drop()
 
@@ -388,7 +390,17 @@ class _ForkServer:
         if self._server is not None:
             self._server.wait(deadline_after(1.0))
             self._server.end()
-            self._server = None
+            spare, self._server = self._server.claim[3], None
+            if spare not in (0, self._answered):
+                _os.wait_for_end(spare, 1.0)  # it ends with the server
+
+    @property
+    def spare_pid(self) -> int:
+        """Of the child that waits to be needed; 0 if there is none."""
+        if self._server is None:
+            return 0
+        pid = _core.process_claim(self._server.identity)[3]
+        return 0 if pid == self._answered else pid
 
     @property
     def pid(self) -> int | None:

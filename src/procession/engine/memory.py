@@ -75,7 +75,11 @@ def trim() -> None:
 
 
 def fork_as(identity: int) -> None:
-    """The next fork of this thread makes the child that `identity` was reserved for elsewhere."""
+    """The next fork of this thread makes the child that `identity` was reserved for elsewhere.
+
+    With 0 it makes one that does not know yet which that will be: it holds nothing, and has no part in the arena until it
+    enters the slot.
+    """
     _named[threading.get_ident()] = identity
 
 
@@ -103,8 +107,8 @@ def _before_fork() -> None:
     me = threading.get_ident()
     _forking.pop(me, None)
     # What is raised here is printed, and the fork goes on: its child is without a slot, and must leave the parent's alone.
-    identity = _named.pop(me, 0)
-    if not identity:
+    identity = _named.pop(me, None)
+    if identity is None:
         identity = _prepared.pop(me, 0) or _core.process_reserve()
         try:
             _core.process_inherit(identity)

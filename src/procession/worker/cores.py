@@ -46,10 +46,16 @@ def prepare(workers: int) -> None:
     _prepared = _share_of(workers)
 
 
-def look_around() -> None:
-    """Where workers are forked from a process that does not know how many there will be: find the libraries for them."""
-    if _has_libraries():
-        _loaded_libraries()
+def look_around() -> bool:
+    """Where workers are forked from a process that does not know how many there will be: find the libraries for them.
+
+    Returns:
+        whether it was not known yet.
+    """
+    if not _has_libraries() or _loaded[0] == len(sys.modules) or _os.affinity_count() < 2:
+        return False
+    _loaded_libraries()
+    return True
 
 
 def take_share(workers: int) -> None:

@@ -1,8 +1,11 @@
-"""The fork server: a single-threaded interpreter that has imported what children need, and forks one at each request.
+"""The fork server: a single-threaded interpreter that has imported what children need, and forks them one by one.
 
-A child is a *sibling* of the server, so a child of the process that asked: that one waits for it and is its parent.  The
+    parent  ->  spare child: takes the request, answers, and is the child that is wanted
+                server: sees that it has, and forks the next spare
+
+A child is a *sibling* of the server, so a child of the process that asks: that one waits for it and is its parent.  The
 server is deaf to Ctrl-C, and so are its children until they know what they are.  It ends when the socket closes or that
-process ends, whatever comes first.
+process ends, whatever comes first; the spare ends with it.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ import errno
 import gc
 import importlib
 import os
+import select
 import socket
 
 from procession import _core, _os
 from procession.engine import codec, launch, lifetime, memory
 from procession.engine.launch import ANSWER, KNOWN, REQUEST
-from procession.worker import boot, life, loop
+from procession.worker import boot, cores, life, loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ __all__ = ["main"]
 _STEP, _LARGEST = 16, 512
 _STRETCH = 8192  # bytes without a gap from which on the rest of it is taken to be new
 _MOST = 20_000
+_WORDS = b"TA"
 _fillers: list[object] = []
 
 _ = loop  # imported here, so that no worker has to
@@ -60,22 +65,97 @@ def _serve(requests: socket.socket) -> int:
         # What a library registers for a fork of libc's does not run at ours: children would wait for threads of OpenBLAS's
         # that they do not have.  Now they start them when they need them.
         _os.end_library_threads()
-    while True:
+    while not _has_hung_up(requests):
+        gate = _start_spare(requests, facts)
+        if gate < 0:
+            if not _serve_without_spare(requests, facts):
+                break
+            continue
+        # Not before the first child, who may be waited for: what every worker would have to look for.
+        if cores.look_around():
+            gc.freeze()
+        said = b""
+        while part := os.read(gate, len(_WORDS)):
+            said += part
+        os.close(gate)
+        if said not in (b"", _WORDS):
+            break  # it died with a request that it may not have answered: so the parent must not wait for one any more
+    return 0
+
+
+def _start_spare(requests: socket.socket, facts: dict[str, Any]) -> int:
+    """Fork a child that waits in this process's place for the next request, and is then what is asked for.
+
+    By then it has had its pages copied, which is most of what a start takes.  Its pid is left in this process's slot, for
+    the parent, whose child it is even if it is never needed.
+
+    Returns:
+        a pipe in which it says that it takes a request, and that it has answered; -1 if none can be forked.
+    """
+    try:
+        gate, theirs = os.pipe()
+    except OSError:
+        return -1
+    pid = _fork(0)
+    if pid == 0:
+        os.close(gate)
+        # Whatever comes first: a request, the end of the parent, or that of the server.
+        if theirs in _os.wait_readable([requests.fileno(), theirs], None):
+            os._exit(0)
+        os.write(theirs, _WORDS[:1])
         identity, flags, fds = _next_request(requests)
+        if identity:
+            requests.send(ANSWER.pack(os.getpid()))
+        os.write(theirs, _WORDS[1:])
+        os.close(theirs)
         if not identity:
-            return 0
-        memory.fork_as(identity)
-        try:
-            pid = _core.fork_sibling()
-        except OSError as error:
-            pid = -(error.errno or errno.EAGAIN)
-        if pid == 0:
-            os.close(requests.fileno())  # not its own close(), whose code would be another few pages to copy
-            lifetime.begin_anew()
-            boot.run(fds, flags, facts) if flags & KNOWN else boot.run(fds)
-        for fd in fds:
-            os.close(fd)
-        requests.send(ANSWER.pack(pid))
+            os._exit(0)
+        _core.process_enter(identity)
+        _be_child(requests, flags, facts, fds)
+    os.close(theirs)
+    if pid < 0:
+        os.close(gate)
+        return -1
+    _core.claim_item(pid)
+    return gate
+
+
+def _serve_without_spare(requests: socket.socket, facts: dict[str, Any]) -> bool:
+    """Something has run out: whoever asks next is told what, if it still is so.  False if nobody does."""
+    identity, flags, fds = _next_request(requests)
+    if not identity:
+        return False
+    pid = _fork(identity)
+    if pid == 0:
+        _be_child(requests, flags, facts, fds)
+    for fd in fds:
+        os.close(fd)
+    requests.send(ANSWER.pack(pid))
+    return True
+
+
+def _fork(identity: int) -> int:
+    """A sibling that is to have this identity, 0 if it is not known yet; its pid, or minus errno."""
+    memory.fork_as(identity)
+    try:
+        return _core.fork_sibling()
+    except OSError as error:
+        return -(error.errno or errno.EAGAIN)
+
+
+def _be_child(requests: socket.socket, flags: int, facts: dict[str, Any], fds: list[int]) -> NoReturn:
+    os.close(requests.fileno())  # not its own close(), whose code would be another few pages to copy
+    lifetime.begin_anew()
+    if flags & KNOWN:
+        boot.run(fds, flags, facts)
+    boot.run(fds)
+
+
+def _has_hung_up(requests: socket.socket) -> bool:
+    """Whether the parent asks for nothing any more."""
+    poll = select.poll()
+    poll.register(requests, 0)
+    return bool(poll.poll(0))
 
 
 def _fill_gaps() -> None:
