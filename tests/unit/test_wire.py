@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tasks
-from procession.engine import exceptions, memory, wire
+from procession.engine import codec, exceptions, memory, wire
 from procession.engine.functions import SentFunction
 from procession.errors import CannotDecode
 
@@ -200,3 +200,18 @@ def test_an_exception_whose_text_cannot_be_had_travels():
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_exceptions_outside_of_exception_travel_too(kind):
     assert type(exceptions.decode_error(exceptions.encode_error(kind("x")))) is kind
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_array_is_copied_once(monkeypatch, count):
+    framed = []
+
+    def frame(*args):
+        framed.append(args)
+        return original(*args)
+
+    original = codec._frame
+    monkeypatch.setattr(codec, "_frame", frame)
+    arrays = [np.arange(100_000) for _ in range(count)]
+    messages = wire.encode_results([7, 0, count, 1000], list(arrays), [], lambda *_: None)
+    assert len(messages) == len(framed) == count

@@ -55,6 +55,7 @@ __all__ = [
     "decode",
     "dump_plain",
     "encode",
+    "encode_as_bytes",
     "encode_in_band",
     "encode_with_blocks",
     "header_of",
@@ -89,9 +90,32 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
     if not header and (plain := dump_plain(value)) is not None:
         return plain
     buffers: list[pickle.PickleBuffer] = []
+    data = _dump(value, buffers, descriptors.mark(), main_by_value)
+    if buffers or exported or len(header) > 255:
+        return _frame(data, header, buffers, take_exported())
+    return short_head(header) + data if header else data
+
+
+def encode_as_bytes(value: Any, *, main_by_value: bool = False) -> bytes | None:
+    """The same, or None if more than bytes belongs to it: buffers, which are not copied for that, or handles.
+
+    Raises:
+        CannotEncode: as encode() does.
+    """
+    if (plain := dump_plain(value)) is not None:
+        return plain
+    buffers: list[pickle.PickleBuffer] = []
+    before = descriptors.mark()
+    data = _dump(value, buffers, before, main_by_value)
+    if buffers or exported:
+        _forget(buffers, before)
+        return None
+    return data
+
+
+def _dump(value: Any, buffers: list[pickle.PickleBuffer], before: int, main_by_value: bool) -> bytes:
     if exported:
         take_exported()  # what somebody pickled without sending it
-    before = descriptors.mark()
     try:
         if has_extra_reducers():
             data = _dump_with_reducers(value, buffers.append)
@@ -101,9 +125,7 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
             data = _dump_by_value(value, buffers, before)
     except Exception as error:
         data = _dump_otherwise(value, buffers, error, before)
-    if buffers or exported or len(header) > 255:
-        return _frame(data, header, buffers, take_exported())
-    return short_head(header) + data if header else data
+    return data
 
 
 def short_head(header: bytes) -> bytes:

@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._core import CALL, RUN, pack_batch, pack_results, unpack_batch, unpack_results
 from procession.engine import codec
-from procession.engine.codec import SHORT, Payload, decode, dump_plain, encode, header_of, is_plain, own_error
+from procession.engine.codec import (
+    SHORT,
+    Payload,
+    decode,
+    dump_plain,
+    encode,
+    encode_as_bytes,
+    header_of,
+    is_plain,
+    own_error,
+)
 from procession.engine.exceptions import Ended, MaybeEncodingError, decode_error, describe, encode_error
 from procession.errors import CannotDecode, CannotEncode
 
@@ -141,10 +151,16 @@ def _pack(values: Sequence[Any], main_by_value: bool) -> list[bytes] | None:
     """Each value pickled alone, or None if one needs more than bytes (buffers, handles)."""
     packed: list[bytes] = []
     for value in values:
-        payload = encode_argument(value, main_by_value=main_by_value)
-        if type(payload) is not bytes:
-            return None
-        packed.append(payload)
+        try:
+            data = encode_as_bytes(value, main_by_value=main_by_value)
+        except CannotEncode as error:
+            complaint = own_error(error) or error
+        else:
+            if data is None:
+                return None
+            packed.append(data)
+            continue
+        raise complaint
     return packed
 
 
@@ -284,15 +300,15 @@ def _pack_results(
             continue
         _begin_value(pieces, index, begin)
         try:
-            payload = encode(value)
+            data = encode_as_bytes(value)
         except (Ended, MemoryError):
             raise
         except BaseException as reason:
             sent.append((index, encode_error(MaybeEncodingError(reason.__cause__ or reason, value))))
-            payload = _NONE
-        if type(payload) is not bytes:
+            data = _NONE
+        if data is None:
             return None
-        packed.append(payload)
+        packed.append(data)
     return packed
 
 
