@@ -108,12 +108,6 @@ void psn_arena_unlock(struct psn_arena *arena) {
     psn_mutex_unlock(&arena->header->mutex);
 }
 
-void psn_arena_trim(struct psn_arena *arena, uint64_t keep_bytes) {
-    psn_arena_lock(arena);
-    psn_pages_trim(arena, keep_bytes / PSN_PAGE);
-    psn_arena_unlock(arena);
-}
-
 struct census {
     uint64_t held;
     const char *broken;

@@ -181,7 +181,9 @@ struct psn_arena_header {
     uint64_t classes[PSN_CLASSES]; /* slabs with free blocks, page number + 1; derived */
     uint64_t bins[2][PSN_BINS];    /* free runs by log2 of length: cold, warm; derived */
     uint64_t last_run; /* length of the run that ends at the top; derived */
-    uint64_t spare[8];
+    psn_a64 large_at;  /* clock of the last time that a large run was taken or given */
+    psn_a64 tended_at; /* clock of the last time that somebody began to give idle memory back */
+    uint64_t spare[6];
 };
 _Static_assert(sizeof(struct psn_arena_header) == 840, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
@@ -203,6 +205,8 @@ void psn_arena_lock(struct psn_arena *arena);
 void psn_arena_unlock(struct psn_arena *arena);
 /* Give touched free pages back to the system until at most `keep_bytes` of them are left. */
 void psn_arena_trim(struct psn_arena *arena, uint64_t keep_bytes);
+/* Some of them, if no large data has come or gone for five seconds.  Cheap; for those who have nothing else to do. */
+void psn_arena_tend(struct psn_arena *arena);
 /* NULL if every invariant holds, else the first that does not. */
 const char *psn_arena_check(struct psn_arena *arena);
 
@@ -244,9 +248,15 @@ void psn_block_disown(struct psn_arena *arena, struct psn_handle handle);
 struct psn_block *psn_block_find(const struct psn_arena *arena, struct psn_handle handle);
 /* The same without the generation, for callers that know that the block is alive. */
 struct psn_block *psn_block_of(const struct psn_arena *arena, uint64_t offset);
-/* Bytes that the payload could hold, and whether its pages existed before this allocation. */
+/* Whether all or most of its pages existed before this allocation. */
 bool psn_block_is_warm(const struct psn_arena *arena, uint64_t offset);
-void psn_block_set_warm(struct psn_arena *arena, uint64_t offset);
+
+/* ---- large copies: copy.c; without the mutex ----
+   Copy into memory of a block of ours, in the way that is cheapest for its pages.  NO_MEMORY: part of it may be written. */
+PSN_MUST_CHECK psn_status psn_arena_fill(struct psn_arena *arena, uint64_t offset, const void *source, uint64_t size);
+/* The same with a second thread, if there can be one, whether it pays or not. */
+PSN_MUST_CHECK psn_status psn_arena_fill_by_two(struct psn_arena *arena, uint64_t offset, const void *source,
+                                                uint64_t size);
 
 PSN_MUST_CHECK psn_status psn_message_allocate(struct psn_arena *arena, uint32_t ref_room, uint64_t body_size,
                                                struct psn_handle *out);
@@ -284,7 +294,10 @@ void psn_blocks_rebuild(struct psn_arena *arena);
 /* ---- runs of pages: pages.c; all with the mutex held ---- */
 PSN_MUST_CHECK psn_status psn_pages_take(struct psn_arena *arena, uint64_t pages, uint64_t *first);
 void psn_pages_give(struct psn_arena *arena, uint64_t first);
-void psn_pages_trim(struct psn_arena *arena, uint64_t keep_pages);
+void psn_pages_give_cold(struct psn_arena *arena, uint64_t first); /* the system has them back */
+/* Take at most `pages` touched free pages, to give them back to the system: gives their number, 0 if no more than `keep_pages`
+   are there.  The run is in no bin, and a rebuild would find it free. */
+uint64_t psn_pages_take_warm(struct psn_arena *arena, uint64_t pages, uint64_t keep_pages, uint64_t *first);
 void psn_pages_rebuild(struct psn_arena *arena);
 const char *psn_pages_check(struct psn_arena *arena);
 

@@ -137,6 +137,22 @@ static bool is_referred(struct psn_arena *arena, struct psn_block *block) {
 
 /* ---- allocate, find ---- */
 
+/* All but the state.  Gives the generation. */
+static uint64_t write_header(struct psn_arena *arena, struct psn_block *block, enum psn_block_kind kind, uint64_t size,
+                             bool owned) {
+    uint64_t generation = add_relaxed(&arena->header->serial, 1) + 1;
+    block->kind = kind;
+    block->size = size;
+    block->next = 0;
+    block->holders = 0;
+    block->more_holders = 0;
+    store_relaxed(&block->pins, 0);
+    store_relaxed(&block->home, 0);
+    store_relaxed(&block->owner, owned ? arena->identity : 0);
+    store_relaxed(&block->generation, generation);
+    return generation;
+}
+
 static psn_status allocate(struct psn_arena *arena, enum psn_block_kind kind, uint64_t size, bool owned,
                            struct psn_handle *out) {
     struct psn_arena_header *h = arena->header;
@@ -169,16 +185,7 @@ static psn_status allocate(struct psn_arena *arena, enum psn_block_kind kind, ui
         store_relaxed(&block->state, PSN_BLOCK_FREE);
         store_release(&p->kind, PSN_PAGE_RUN); /* commit; a run whose block is free is swept up by a rebuild */
     }
-    uint64_t generation = add_relaxed(&h->serial, 1) + 1;
-    block->kind = kind;
-    block->size = size;
-    block->next = 0;
-    block->holders = 0;
-    block->more_holders = 0;
-    store_relaxed(&block->pins, 0);
-    store_relaxed(&block->home, 0);
-    store_relaxed(&block->owner, owned ? arena->identity : 0);
-    store_relaxed(&block->generation, generation);
+    uint64_t generation = write_header(arena, block, kind, size, owned);
     /* A rebuild may read these at once. */
     if (kind == PSN_MESSAGE)
         memset(psn_at(arena, offset), 0, sizeof(struct psn_message));
@@ -257,12 +264,6 @@ static struct psn_page *run_of(const struct psn_arena *arena, uint64_t offset) {
 bool psn_block_is_warm(const struct psn_arena *arena, uint64_t offset) {
     struct psn_page *p = run_of(arena, offset);
     return !p || p->warm;
-}
-
-void psn_block_set_warm(struct psn_arena *arena, uint64_t offset) {
-    struct psn_page *p = run_of(arena, offset);
-    if (p)
-        p->warm = 1;
 }
 
 /* ---- the end of a block ---- */
@@ -345,6 +346,8 @@ psn_status psn_block_hold_pinned(struct psn_arena *arena, uint64_t offset, struc
     return status;
 }
 
+static void trim_to_limit(struct psn_arena *arena);
+
 void psn_block_drop(struct psn_arena *arena, struct psn_handle handle) {
     psn_arena_lock(arena);
     struct psn_block *block = psn_block_find(arena, handle);
@@ -353,6 +356,7 @@ void psn_block_drop(struct psn_arena *arena, struct psn_handle handle) {
         psn_block_settle(arena, handle.offset, block);
     }
     psn_arena_unlock(arena);
+    trim_to_limit(arena);
 }
 
 void psn_block_disown(struct psn_arena *arena, struct psn_handle handle) {
@@ -363,6 +367,68 @@ void psn_block_disown(struct psn_arena *arena, struct psn_handle handle) {
         psn_block_settle(arena, handle.offset, block);
     }
     psn_arena_unlock(arena);
+    trim_to_limit(arena);
+}
+
+/* ---- giving memory back ---- */
+
+#define TRIM_PIECE (UINT64_C(8) << 20)         /* others may wait that long to write to the file */
+#define IDLE_KEEP (UINT64_C(4) << 20)          /* what stays touched of an idle program */
+#define IDLE_AFTER_NS UINT64_C(5000000000)     /* without large data */
+#define IDLE_PIECE (UINT64_C(128) << 20)       /* given back at a time, */
+#define IDLE_STEP_NS UINT64_C(400000000)       /* by one process of the program */
+
+/* The system takes its time, so the mutex is not held meanwhile: the pages are a block of ours.  If we die they are swept. */
+static bool trim_piece(struct psn_arena *arena, uint64_t bytes, uint64_t keep_bytes) {
+    uint64_t page;
+    psn_arena_lock(arena);
+    uint64_t pages = psn_pages_take_warm(arena, bytes / PSN_PAGE, keep_bytes / PSN_PAGE, &page);
+    if (pages == 0) {
+        psn_arena_unlock(arena);
+        return false;
+    }
+    struct psn_page *p = psn_page_at(arena, page);
+    struct psn_block *block = &p->block;
+    struct psn_handle handle = {psn_page_offset(arena, page), 0};
+    store_relaxed(&block->state, PSN_BLOCK_FREE);
+    store_release(&p->kind, PSN_PAGE_RUN); /* commit, as in allocate() */
+    handle.generation = write_header(arena, block, PSN_DATA, pages * PSN_PAGE, true);
+    store_release(&block->state, PSN_BLOCK_HELD); /* commit */
+    add_relaxed(&arena->header->blocks_held, 1);
+    psn_arena_unlock(arena);
+
+    psn_memory_discard(arena->fd, handle.offset, pages * PSN_PAGE);
+
+    psn_arena_lock(arena);
+    if (psn_block_find(arena, handle)) {
+        store_release(&block->state, PSN_BLOCK_FREE); /* commit */
+        add_relaxed(&arena->header->blocks_held, -(uint64_t)1);
+        psn_pages_give_cold(arena, page);
+    }
+    psn_arena_unlock(arena);
+    return true;
+}
+
+void psn_arena_trim(struct psn_arena *arena, uint64_t keep_bytes) {
+    while (trim_piece(arena, TRIM_PIECE, keep_bytes))
+        continue;
+}
+
+static void trim_to_limit(struct psn_arena *arena) {
+    struct psn_arena_header *h = arena->header;
+    if (load_relaxed(&h->warm_free) > h->warm_limit)
+        psn_arena_trim(arena, h->warm_limit * PSN_PAGE);
+}
+
+void psn_arena_tend(struct psn_arena *arena) {
+    struct psn_arena_header *h = arena->header;
+    uint64_t now, last = load_relaxed(&h->tended_at), large_at = load_relaxed(&h->large_at);
+    if (load_relaxed(&h->warm_free) <= IDLE_KEEP / PSN_PAGE || (now = psn_clock_ns()) < large_at + IDLE_AFTER_NS ||
+        now < last + IDLE_STEP_NS || !cas64_seq_cst(&h->tended_at, &last, now))
+        return;
+    for (uint64_t given = 0; given < IDLE_PIECE && load_relaxed(&h->large_at) == large_at; given += TRIM_PIECE)
+        if (!trim_piece(arena, TRIM_PIECE, IDLE_KEEP))
+            return;
 }
 
 /* ---- messages ---- */
@@ -573,4 +639,5 @@ void psn_process_sweep_to(struct psn_arena *arena, uint32_t identity, bool died,
         store_release(&process->state, state);
     }
     psn_arena_unlock(arena);
+    trim_to_limit(arena);
 }

@@ -84,9 +84,30 @@ PSN_MUST_CHECK psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base);
 PSN_MUST_CHECK psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bool is_private);
 void psn_memory_unmap(uint8_t *base, uint64_t size);
 void psn_memory_discard(int fd, uint64_t offset, uint64_t size); /* gives pages back; they read as zeros */
-/* Copy into pages that were never touched; cheaper there than stores, and no memory is a status, not a signal. */
+/* Write by way of the file: the cheapest for pages that do not exist yet, and no memory is a status, not a signal.  One thread
+   at a time, as the system sees to.  OS_ERROR where it must not be done (ulimit -f). */
 PSN_MUST_CHECK psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size);
-void psn_copy_large(void *target, const void *source, size_t size); /* past the caches where that pays */
+/* Whether some page of this part of a shared mapping does not exist, or if nobody can tell.  At most PSN_LOOK bytes. */
+#define PSN_LOOK (UINT64_C(1) << 20)
+bool psn_memory_is_missing(const uint8_t *at, uint64_t size);
+/* Make the pages of this part of a shared mapping exist, for stores to follow: dearer than psn_memory_write(), but several
+   threads can do it at a time.  NO_MEMORY, or OS_ERROR where the system has no such call. */
+PSN_MUST_CHECK psn_status psn_memory_populate(uint8_t *at, uint64_t size);
+uint64_t psn_page_faults(void); /* of this thread so far; those that need no disk */
+/* memcpy, past the caches where the machine can: 1.6 times as fast for what no cache can hold. */
+void psn_copy_past_caches(void *target, const void *source, size_t size);
+
+/* A thread that lives only as long as its starter waits for it; signals go to the others. */
+struct psn_helper {
+    _Alignas(8) unsigned char thread[16];
+    void (*run)(void *argument);
+    void *argument;
+};
+PSN_MUST_CHECK psn_status psn_helper_start(struct psn_helper *helper, void (*run)(void *argument), void *argument);
+void psn_helper_join(struct psn_helper *helper);
+/* Whether a cpu that we may use seems to have nothing to do; stale at once, and false if nobody can tell. */
+bool psn_has_idle_cpu(void);
+
 /* Bytes of RAM, or fewer where limits of this process (ulimit -v, -f) do not allow a shared memory of that size; half of its
    address space is left to the program. */
 uint64_t psn_memory_total(void);

@@ -1,4 +1,5 @@
-/* platform_linux.c: the platform contract on Linux: futex, robust pthread mutexes, memfd, pidfd, prctl. */
+/* platform_linux.c: the platform contract on Linux: futex, robust pthread mutexes, pidfd, prctl.  Memory is in
+   platform_linux_memory.c. */
 #include "platform.h"
 
 #include <errno.h>
@@ -22,9 +23,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <emmintrin.h>
-#endif
 
 /* ---- time and place ---- */
 
@@ -434,93 +432,4 @@ psn_status psn_fork_sibling(int *pid) {
     }
     *pid = (int)child;
     return PSN_OK;
-}
-
-/* ---- memory ---- */
-
-psn_status psn_memory_create(uint64_t size, int *fd) {
-    *fd = memfd_create("procession", MFD_CLOEXEC);
-    if (*fd < 0)
-        return PSN_OS_ERROR;
-    if (ftruncate(*fd, (off_t)size) == 0)
-        return PSN_OK;
-    int error = errno;
-    close(*fd);
-    errno = error;
-    return PSN_OS_ERROR;
-}
-
-psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base) {
-    struct stat file;
-    if (fstat(fd, &file) < 0)
-        return PSN_OS_ERROR;
-    if ((uint64_t)file.st_size < size) { /* to read behind its end would be a signal, not a status */
-        errno = EINVAL;
-        return PSN_OS_ERROR;
-    }
-    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (at == MAP_FAILED)
-        return PSN_OS_ERROR;
-    madvise(at, size, MADV_DONTDUMP); /* or a core dump would be as large as the machine */
-    *base = at;
-    return PSN_OK;
-}
-
-psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bool is_private) {
-    int flags = MAP_FIXED | MAP_NORESERVE | (is_private ? MAP_PRIVATE : MAP_SHARED);
-    return mmap(at, size, PROT_READ | PROT_WRITE, flags, fd, (off_t)offset) == MAP_FAILED ? PSN_OS_ERROR : PSN_OK;
-}
-
-void psn_memory_unmap(uint8_t *base, uint64_t size) { munmap(base, size); }
-
-void psn_memory_discard(int fd, uint64_t offset, uint64_t size) {
-    (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
-}
-
-psn_status psn_memory_write(int fd, uint64_t offset, const void *source, size_t size) {
-    const char *at = source;
-    while (size) {
-        ssize_t n = pwrite(fd, at, size, (off_t)offset);
-        if (n < 0 && errno != EINTR)
-            return errno == ENOSPC || errno == ENOMEM ? PSN_NO_MEMORY : PSN_OS_ERROR;
-        if (n > 0) {
-            at += n;
-            offset += (uint64_t)n;
-            size -= (size_t)n;
-        }
-    }
-    return PSN_OK;
-}
-
-void psn_copy_large(void *target, const void *source, size_t size) {
-#if defined(__x86_64__)
-    if (size >= (1u << 20) && ((uintptr_t)target & 15) == 0) {
-        /* Streaming stores do not read the target's lines first: 1.6 times memcpy on what no cache can hold. */
-        __m128i *to = target;
-        const __m128i *from = source;
-        size_t lines = size / 64;
-        for (size_t i = 0; i < lines; i++, to += 4, from += 4) {
-            __m128i a = _mm_loadu_si128(from), b = _mm_loadu_si128(from + 1);
-            __m128i c = _mm_loadu_si128(from + 2), d = _mm_loadu_si128(from + 3);
-            _mm_stream_si128(to, a);
-            _mm_stream_si128(to + 1, b);
-            _mm_stream_si128(to + 2, c);
-            _mm_stream_si128(to + 3, d);
-        }
-        _mm_sfence();
-        memcpy(to, from, size - lines * 64);
-        return;
-    }
-#endif
-    memcpy(target, source, size);
-}
-
-uint64_t psn_memory_total(void) {
-    uint64_t total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur / 2 < total)
-        total = limit.rlim_cur / 2;
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < total)
-        total = limit.rlim_cur / 4096 * 4096;
-    return total;
 }

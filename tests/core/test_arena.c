@@ -193,8 +193,6 @@ static void warm_pages_are_taken_first_and_trimmed_ones_read_as_zeros(void) {
     const uint64_t *words = psn_at(&arena, other.offset);
     for (uint64_t i = 0; i < 40 * PSN_PAGE / 8; i++)
         EQUAL(words[i], 0);
-    psn_block_set_warm(&arena, other.offset);
-    CHECK(psn_block_is_warm(&arena, other.offset));
     WHOLE(&arena);
     psn_block_drop(&arena, hedge);
     psn_block_drop(&arena, end);

@@ -25,7 +25,7 @@ static struct field fields[] = {
     F(psn_arena_header, serial), F(psn_arena_header, top), F(psn_arena_header, warm_free),
     F(psn_arena_header, rebuilds), F(psn_arena_header, blocks_held), F(psn_arena_header, swept_at),
     F(psn_arena_header, classes), F(psn_arena_header, bins), F(psn_arena_header, last_run),
-    F(psn_arena_header, spare),
+    F(psn_arena_header, large_at), F(psn_arena_header, tended_at), F(psn_arena_header, spare),
     F(psn_process, state), F(psn_process, identity), F(psn_process, pid), F(psn_process, parent),
     F(psn_process, started), F(psn_process, boot), F(psn_process, claim), F(psn_process, exitcode),
     F(psn_process, is_dismissed), F(psn_process, condemned), F(psn_process, condemned_item), F(psn_process, spare),

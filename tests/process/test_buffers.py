@@ -1,11 +1,13 @@
 """Arrays that crossed without a copy are nevertheless the receiver's own, also after a fork."""
 
 import os
+import resource
 
 import numpy as np
 
 import procession
 import tasks
+from conftest import wait_until
 from procession import _core
 
 
@@ -62,3 +64,32 @@ def test_memory_that_was_a_copy_is_everybodys_again_when_it_is_free(ctx):
     again.put(np.full(100_000, 3))
     with ctx.Pool(1) as pool:
         assert pool.apply(np.sum, (again.get(),)) == 300_000
+
+
+def limited_array(length):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    return np.arange(length)
+
+
+def test_a_limit_of_files_does_not_limit_what_a_worker_returns(ctx):
+    with ctx.Pool(1) as pool:
+        result = pool.apply(limited_array, (3_000_000,))
+    assert np.array_equal(result, np.arange(3_000_000))
+
+
+def test_memory_of_large_arrays_is_given_back_while_the_pool_is_idle():
+    with procession.Pool(2) as pool:
+        assert pool.apply(np.sum, (np.ones(4_000_000),)) == 4_000_000
+        wait_until(lambda: _core.arena_facts()["warm"] >= 32_000_000)  # the worker has let go
+        wait_until(lambda: _core.arena_facts()["warm"] < 5_000_000, within_s=20)
+        assert pool.apply(np.sum, (np.ones(4_000_000),)) == 4_000_000
+
+
+def test_arrays_that_grow_use_the_same_memory():
+    queue = procession.Queue()
+    used = set()
+    for length in range(1_000_000, 1_500_000, 100_000):
+        queue.put(np.ones(length))
+        assert queue.get().sum() == length
+        used.add(_core.arena_facts()["used"])
+    assert max(used) - min(used) <= 8 * 500_000

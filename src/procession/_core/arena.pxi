@@ -115,7 +115,7 @@ def arena_fd() -> int:
 
 def arena_trim(uint64_t keep_bytes) -> None:
     """Give touched free pages back to the system until at most `keep_bytes` are left."""
-    if arena.base != NULL:
+    if arena.base != NULL and is_entered():
         with nogil:
             psn_arena_trim(&arena, keep_bytes)
 
@@ -361,11 +361,7 @@ cdef class Block:
             if <uint64_t>source.len > self.block_size:
                 raise ValueError(f"{source.len} bytes do not fit a block of {self.block_size}")
             with nogil:
-                if psn_block_is_warm(&arena, self.handle.offset):
-                    psn_copy_large(psn_at(&arena, self.handle.offset), source.buf, <size_t>source.len)
-                else:
-                    status = psn_memory_write(arena.fd, self.handle.offset, source.buf, <size_t>source.len)
-                    psn_block_set_warm(&arena, self.handle.offset)
+                status = psn_arena_fill(&arena, self.handle.offset, source.buf, <uint64_t>source.len)
             check(status, <uint64_t>source.len)
         finally:
             PyBuffer_Release(&source)

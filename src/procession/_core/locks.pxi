@@ -29,7 +29,13 @@ cdef inline uint64_t slice_of(uint64_t deadline) noexcept nogil:
 
 cdef inline int resume(uint64_t deadline) except -1:
     """After a wait in C that has brought nothing: let signal handlers run; whether the deadline is still to come."""
-    if deadline == 0 or psn_clock_ns() >= deadline:
+    if deadline == 0:
+        return False
+    # Who waits has time to look after the program's idle memory.
+    if arena.base != NULL and is_entered():
+        with nogil:
+            psn_arena_tend(&arena)
+    if psn_clock_ns() >= deadline:
         return False
     PyErr_CheckSignals()
     return True
