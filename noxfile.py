@@ -40,6 +40,7 @@ def core(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The table of benchmarks, beside the standard library."""
+    """The table of benchmarks beside all peers, docs/benchmarks.md and its picture; or what the arguments ask for."""
     session.install(".[bench]")
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    page = ("--page", "docs", "--json", "docs/benchmarks.json")
+    session.run("python", "-m", "benchmarks", *(session.posargs or page))

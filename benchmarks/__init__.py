@@ -1,1 +1,1 @@
-"""How fast procession is, measured side by side with the standard library: `python -m benchmarks`."""
+"""How fast procession is, measured side by side with its peers: `python -m benchmarks`."""

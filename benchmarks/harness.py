@@ -1,11 +1,12 @@
-"""Rounds of measurements: for each measure the baseline and then the candidate, each in a fresh interpreter.
+"""Rounds of measurements: for each measure all its sides in turn, each in a fresh interpreter.
 
-    round 1   pool.map A B   pool.imap A B   ...
-    round 2   pool.map A B   pool.imap A B   ...
+    round 1   pool.map A B C   pool.imap A B C   ...
+    round 2   pool.map A B C   pool.imap A B C   ...
 
-The two sides of a pair run within seconds of each other, and the rounds of one measure lie far apart: a burst of
-other work spoils one round of some rows, which the median forgets, and not all rounds of one row.
-Each pair waits a little for an idle machine.  A child that takes too long is killed with everything it started.
+The sides of a row run within seconds of each other, and the rounds of one row lie far apart: a burst of other work
+spoils one round of some rows, which the median forgets, and not all rounds of one row.
+Each row waits a little for an idle machine.  A child that takes too long is killed with everything it started, and what
+a child leaves behind is killed too: all of it carries the same mark in its environment, however it was started.
 """
 
 from __future__ import annotations
@@ -17,121 +18,90 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 
-from .measure import Measure
+from .measure import MODULES, OURS, Curve, Figure, Measure
+from .results import Outcome, Results, Row, describe_run
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT_TAIL_CHARACTERS = 300
 QUIET_SHARE = 0.1
 QUIET_WINDOW_S = 0.2
 QUIET_WAIT_S = 2.0
+INFORMATION_ROUNDS = 3
+MARK = "BENCHMARKS_CHILD"
+CLEARED_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run: two modules with the API of multiprocessing, and how often."""
+    """What to run: `candidate` is the module that plays our side.
 
-    measures: Sequence[Measure]
-    baseline: str
+    Only these `peers`, only those that goals are against, or all that a measure has.
+    """
+
+    measures: Sequence[Measure | Curve]
     candidate: str
+    peers: Sequence[str]
+    is_for_goals: bool
     method: str
     workers: int
     rounds: int
-    is_quick: bool
+    size: str
     time_limit_s: float
 
+    def sides(self, measure: Measure | Curve) -> list[str]:
+        """Those of the measure that take part."""
+        peers = self.peers or (measure.needed if self.is_for_goals else measure.sides)
+        return [side for side in measure.sides if side == OURS or side in peers]
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One measurement: a value in the measure's unit, or the reason why there is none."""
-
-    value: float | None = None
-    failed: str | None = None
-    skipped: str | None = None
-
-
-@dataclass(slots=True)
-class Side:
-    """The values of one side of a row.  The first failure ends the side: `reason` says why, and it is not run again."""
-
-    values: list[float] = field(default_factory=list)
-    reason: str | None = None
-    is_skipped: bool = False
-
-    @property
-    def median(self) -> float | None:
-        """None if there is no figure to trust."""
-        return median(self.values) if self.values and self.reason is None else None
-
-    def add(self, outcome: Outcome, round_number: int) -> None:
-        """Keep the value, or the reason with the round that it came in."""
-        if outcome.value is not None:
-            self.values.append(outcome.value)
-        elif outcome.skipped is not None:
-            self.reason = f"skipped: {outcome.skipped}"
-            self.is_skipped = True
-        else:
-            where = f" (round {round_number})" if round_number > 1 else ""
-            self.reason = " ".join(f"failed{where}: {outcome.failed}".split())
+    def rounds_of(self, measure: Measure | Curve, side: str) -> int:
+        """Fewer where the figure is for information."""
+        most = self.rounds if side in measure.needed else min(self.rounds, INFORMATION_ROUNDS)
+        return min(most, measure.rounds)
 
 
-@dataclass(slots=True)
-class Row:
-    """A measure and what both sides made of it; `foreign_loads` is how busy others kept the cores before each round."""
-
-    measure: Measure
-    baseline: Side = field(default_factory=Side)
-    candidate: Side = field(default_factory=Side)
-    foreign_loads: list[float] = field(default_factory=list)
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times better the candidate's median is; None unless both sides have one."""
-        ours, theirs = self.candidate.median, self.baseline.median
-        if not ours or not theirs:
-            return None
-        return ours / theirs if self.measure.unit.more_is_better else theirs / ours
-
-    @property
-    def is_goal_met(self) -> bool | None:
-        """None where there is no goal, or where the measure cannot run here."""
-        if self.measure.goal is None or self.candidate.is_skipped or self.baseline.is_skipped:
-            return None
-        return self.ratio is not None and self.ratio >= self.measure.goal
-
-
-def run(plan: Plan, *, announce: Callable[[str], None]) -> list[Row]:
+def run(plan: Plan, *, announce: Callable[[str], None]) -> Results:
     """Run every round of every measure; failures end up in the rows.  `announce` hears what is about to run."""
-    rows = [Row(measure) for measure in plan.measures]
+    about = describe_run(
+        method=plan.method, workers=plan.workers, rounds=plan.rounds, size=plan.size, candidate=plan.candidate
+    )
+    results = Results(about, {measure.name: Row.empty(measure) for measure in plan.measures})
     for round_number in range(1, plan.rounds + 1):
-        for row in rows:
-            announce(f"round {round_number} of {plan.rounds}: {row.measure.name}")
-            if (load := wait_for_quiet()) is not None:
+        for row in results.rows.values():
+            measure = row.measure
+            sides = [side for side in plan.sides(measure) if plan.rounds_of(measure, side) >= round_number]
+            if sides and plan.size != "trial" and (load := wait_for_quiet()) is not None:
                 row.foreign_loads.append(load)
-            for module, side in ((plan.baseline, row.baseline), (plan.candidate, row.candidate)):
-                if side.reason is None:
-                    side.add(measure_once(row.measure, module, plan), round_number)
-    return rows
+            for side in sides:
+                if row.sides[side].reason is None:
+                    announce(f"round {round_number} of {plan.rounds}: {measure.name}, {side}")
+                    row.sides[side].add(measure_once(measure, side, plan), round_number)
+    for row in results.rows.values():
+        for values in row.sides.values():
+            values.close()
+    return results
 
 
-def measure_once(measure: Measure, module: str, plan: Plan) -> Outcome:
+def measure_once(measure: Measure | Curve, side_name: str, plan: Plan) -> Outcome:
     """One measurement in a fresh interpreter, whose processes are all gone afterwards."""
-    with TemporaryDirectory(prefix="benchmarks-") as folder:
+    side = measure.sides[side_name]
+    module = plan.candidate if side.module == OURS else side.module or MODULES["stdlib"]
+    with TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
         result_path = Path(folder, "result.json")
         output_path = Path(folder, "output.txt")
         # The output goes to a file, not to a pipe: a process left behind would hold the pipe open.
         with output_path.open("wb") as output:
             child = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "benchmarks.child", measure.name, module, measure.method or plan.method),
-                    *(str(plan.workers), "quick" if plan.is_quick else "full", str(result_path)),
+                    *(sys.executable, "-m", side.main, measure.name, side_name, module),
+                    *(side.method or plan.method, str(plan.workers), plan.size, str(result_path)),
                 ],
                 cwd=ROOT,
+                env=os.environ | {MARK: folder, "TMPDIR": folder},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -142,20 +112,27 @@ def measure_once(measure: Measure, module: str, plan: Plan) -> Outcome:
         except subprocess.TimeoutExpired:
             bad_end = f"no end within {plan.time_limit_s:g} s"
         finally:
-            kill_group(child)
+            kill_all(child, folder)
         if result_path.exists():
             outcome = Outcome(**json.loads(result_path.read_text(encoding="utf-8")))
             if outcome.value is None:
                 return outcome
             if bad_end is None:
-                return Outcome(value=outcome.value * measure.unit.factor)
+                return Outcome(value=scaled(outcome.value, measure.unit.factor))
             bad_end = f"measured, but {bad_end}"
         tail = " ".join(output_path.read_text(encoding="utf-8", errors="replace")[-OUTPUT_TAIL_CHARACTERS:].split())
         return Outcome(failed=f"{bad_end or 'no result'}; last output: {tail or 'none'}")
 
 
-def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and whatever it has left running."""
+def scaled(value: Figure, factor: float) -> Figure:
+    """In the unit of the table."""
+    if isinstance(value, dict):
+        return {point: figure * factor for point, figure in value.items()}
+    return value * factor
+
+
+def kill_all(child: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill the child and whatever it has left running, in its session or in others."""
     if hasattr(os, "killpg"):
         # The group keeps its number, which is the child's pid, for as long as it has members.
         with suppress(ProcessLookupError):
@@ -163,6 +140,23 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
     else:
         child.kill()
     child.wait()
+    give_up = monotonic() + CLEARED_WITHIN_S
+    while (left := marked(mark)) and monotonic() < give_up:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        sleep(0.01)
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that carry this mark and have not ended; none where the system does not tell."""
+    entry = f"{MARK}={mark}".encode()
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if entry in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def describe_bad_end(exitcode: int) -> str | None:

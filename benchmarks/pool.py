@@ -1,4 +1,4 @@
-"""The pool: what one tiny task costs by each way of submitting it, and how near 50 us tasks come to the ideal.
+"""The pool: what one tiny task costs by each way of submitting it, and how near longer tasks come to the ideal.
 
 Every pool is warm: the same call runs once before the clock starts.
 """
@@ -6,19 +6,30 @@ Every pool is warm: the same call runs once before the clock starts.
 from __future__ import annotations
 
 from collections import deque
-from time import thread_time_ns
+from collections.abc import Callable
+from random import Random
+from time import perf_counter, thread_time_ns
 
 from .measure import (
+    MODULES,
+    OURS,
     PERCENT_OF_IDEAL,
     US_PER_TASK,
+    Goal,
     Measure,
     Setting,
+    Side,
     expect,
+    one_busy_process,
     seconds_per_item,
     seconds_per_item_of_one_call,
 )
+from .peers import open_pool, wake_all
 
-BUSY_NS = 50_000
+LONG_NS = 50_000
+SHORT_NS = 2_000
+OUTLIER_NS = 5_000_000
+OUTLIER_EVERY = 500
 
 
 def nop(number: int) -> int:
@@ -26,82 +37,197 @@ def nop(number: int) -> int:
     return number
 
 
-def work_50_us(number: int) -> int:
-    """Use 50 us of processor time.
+def nop_string(text: str) -> str:
+    """The task that costs nothing, of a string."""
+    return text
 
-    Not 50 us by the clock on the wall: time in which the caller has pushed the worker off its core would count as work.
+
+def work(duration_ns: int) -> int:
+    """Use that much processor time.
+
+    Not time by the clock on the wall: while the caller has pushed the worker off its core, nothing is worked.
     """
-    end_ns = thread_time_ns() + BUSY_NS
+    end_ns = thread_time_ns() + duration_ns
     while thread_time_ns() < end_ns:
         pass
-    return number
+    return duration_ns
 
 
-def map_ints(setting: Setting) -> float:
-    """One map call over a range, chunksize unset."""
-    count = setting.count(1_000_000)
-    with setting.context.Pool(setting.workers) as pool:
-        expect(pool.map(nop, range(count)) == list(range(count)), "map returned other results than it should")
-        return seconds_per_item(lambda: pool.map(nop, range(count)), items=count)
+def imap_tiny(setting: Setting) -> float:
+    """One stream, long enough for the faster side to last."""
+    count = setting.count(20_000)
+    with open_pool(setting) as pool:
+        expect(list(pool.imap(nop, range(count))) == list(range(count)), "imap returned other results than it should")
+        return seconds_per_item_of_one_call(
+            lambda items: deque(pool.imap(nop, range(items)), maxlen=0), items=count, least_s=setting.seconds(0.2)
+        )
 
 
 def imap_20_000(setting: Setting) -> float:
-    """Streams of 20,000, one after the other, chunksize unset."""
+    """Streams of 20,000, one after the other."""
     count = setting.count(20_000)
-    with setting.context.Pool(setting.workers) as pool:
-        expect(list(pool.imap(nop, range(count))) == list(range(count)), "imap returned other results than it should")
+    with open_pool(setting) as pool:
+        deque(pool.imap(nop, range(count)), maxlen=0)
         return seconds_per_item(lambda: deque(pool.imap(nop, range(count)), maxlen=0), items=count)
 
 
-def imap_long(setting: Setting) -> float:
-    """One stream, long enough for the faster side to last."""
+def map_tiny(setting: Setting) -> float:
+    """Maps of 20,000, one after the other."""
     count = setting.count(20_000)
-    with setting.context.Pool(setting.workers) as pool:
-        deque(pool.imap(nop, range(count)), maxlen=0)
-        return seconds_per_item_of_one_call(lambda items: deque(pool.imap(nop, range(items)), maxlen=0), items=count)
+    with open_pool(setting) as pool:
+        expect(list(pool.map(nop, range(count))) == list(range(count)), "map returned other results than it should")
+        return seconds_per_item(lambda: pool.map(nop, range(count)), items=count)
+
+
+def map_million_ints(setting: Setting) -> float:
+    """One map call over a range."""
+    count = setting.count(1_000_000)
+    with open_pool(setting) as pool:
+        expect(list(pool.map(nop, range(count))) == list(range(count)), "map returned other results than it should")
+        return seconds_per_item(lambda: pool.map(nop, range(count)), items=count, least_s=setting.seconds(0.3))
+
+
+def map_million_strings(setting: Setting) -> float:
+    """One map call over a list of short strings."""
+    count = setting.count(1_000_000)
+    texts = [f"item {number}" for number in range(count)]
+    with open_pool(setting) as pool:
+        expect(list(pool.map(nop_string, texts)) == texts, "map returned other results than it should")
+        return seconds_per_item(lambda: pool.map(nop_string, texts), items=count, least_s=setting.seconds(0.3))
 
 
 def apply_round_trip(setting: Setting) -> float:
     """One task at a time: submit, run, result."""
+    calls = setting.count(100, least=100)
+    with open_pool(setting) as pool:
 
-    def apply_100() -> None:
-        for number in range(100):
-            pool.apply(nop, (number,))
+        def apply_some() -> None:
+            for number in range(calls):
+                pool.apply(nop, (number,))
 
-    with setting.context.Pool(setting.workers) as pool:
         expect(pool.apply(nop, (7,)) == 7, "apply returned another result than it should")
-        apply_100()
-        return seconds_per_item(apply_100, items=100, least_s=0.2)
+        wake_all(pool, setting)
+        apply_some()
+        return seconds_per_item(apply_some, items=calls, least_s=setting.seconds(0.4))
+
+
+def apply_beside_a_busy_process(setting: Setting) -> float:
+    """As `apply_round_trip`; the system's scheduler has more to choose from, so it takes longer to see an average."""
+    calls = setting.count(100, least=100)
+    with open_pool(setting) as pool:
+
+        def apply_some() -> None:
+            for number in range(calls):
+                pool.apply(nop, (number,))
+
+        wake_all(pool, setting)
+        with one_busy_process():
+            apply_some()
+            return seconds_per_item(apply_some, items=calls, least_s=setting.seconds(0.8))
 
 
 def submit_and_gather(setting: Setting) -> float:
     """All submitted first, then all results in order."""
     count = setting.count(20_000)
+    with open_pool(setting) as pool:
+        results = pool.submit_all(nop, range(count))
+        expect(results == list(range(count)), "submitted tasks returned other results than they should")
+        del results
+        return seconds_per_item(lambda: pool.submit_all(nop, range(count)), items=count)
 
-    def submit_all_then_gather() -> list[int]:
-        pending = [pool.apply_async(nop, (number,)) for number in range(count)]
-        return [result.get() for result in pending]
 
-    with setting.context.Pool(setting.workers) as pool:
-        expect(submit_all_then_gather() == list(range(count)), "apply_async returned other results than it should")
-        return seconds_per_item(submit_all_then_gather, items=count)
+def share_of_ideal(setting: Setting, durations_ns: list[int]) -> float:
+    """The share of the workers' time that goes into the tasks: 1 if they did nothing else and ended together."""
+    started_ns = thread_time_ns()
+    for duration_ns in durations_ns[: len(durations_ns) // 4]:
+        work(duration_ns)
+    ideal_s = (thread_time_ns() - started_ns) * 4 / 1e9 / setting.workers
+    with open_pool(setting) as pool:
+        deque(pool.imap(work, durations_ns[: len(durations_ns) // 4]), maxlen=0)
+        started = perf_counter()
+        deque(pool.imap(work, durations_ns), maxlen=0)
+        return ideal_s / (perf_counter() - started)
 
 
 def imap_50_us(setting: Setting) -> float:
-    """The share of the workers' time that goes into the tasks themselves."""
-    count = setting.count(4_000)
-    with setting.context.Pool(setting.workers) as pool:
-        deque(pool.imap(work_50_us, range(count // 4)), maxlen=0)
-        task_s = seconds_per_item(lambda: deque(pool.imap(work_50_us, range(count)), maxlen=0), items=count)
-    ideal_s = BUSY_NS / 1e9 / setting.workers
-    return ideal_s / task_s
+    """All tasks alike, as long as a small function of Python."""
+    return share_of_ideal(setting, [LONG_NS] * setting.count(8_000))
+
+
+def imap_outliers(setting: Setting) -> float:
+    """One task in five hundred takes two and a half thousand times as long, and nobody knows which."""
+    count = setting.count(40_000, least=10_000)
+    quarter = ([OUTLIER_NS] * (count // 4 // OUTLIER_EVERY) + [SHORT_NS] * count)[: max(1, count // 4)]
+    random = Random(5)
+    durations_ns: list[int] = []
+    for _ in range(4):  # each quarter holds the same work, for the sake of `share_of_ideal`
+        random.shuffle(quarter)
+        durations_ns += quarter
+    return share_of_ideal(setting, durations_ns)
+
+
+ALL = ("concurrent.futures", "joblib", "mpire", "pebble", "ray")
+SINGLE = ("concurrent.futures", "loky", "mpire", "pebble", "ray")
+
+
+def sides(run: Callable[[Setting], float], *others: str) -> dict[str, Side]:
+    """All that mirror multiprocessing, and these."""
+    return {**{side: Side(run, module) for side, module in MODULES.items()}, **{side: Side(run) for side in others}}
+
+
+TINY = [Goal(40, ("stdlib imap",)), Goal(8, ("joblib",))]
+
+
+def tiny(run: Callable[[Setting], float], *others: str) -> dict[str, Side]:
+    """As `sides`; the standard library's imap, which the goal is against, whatever the row calls itself."""
+    named = sides(run, *others)
+    named["stdlib imap"] = Side(imap_20_000 if run is not imap_tiny else run, MODULES["stdlib"])
+    if run is not map_tiny:
+        del named["stdlib"]
+    return named
 
 
 MEASURES = [
-    Measure("pool.map", "map of 1,000,000 ints, nop", US_PER_TASK, map_ints, goal=1.3),
-    Measure("pool.imap", "imap of 20,000 nops, chunksize unset", US_PER_TASK, imap_20_000, goal=30),
-    Measure("pool.imap_long", "imap of nops for 50 ms or more", US_PER_TASK, imap_long, goal=30),
-    Measure("pool.apply", "apply of a nop, round trip", US_PER_TASK, apply_round_trip, goal=10),
-    Measure("pool.submit", "20,000 apply_async, then gather", US_PER_TASK, submit_and_gather, goal=15),
-    Measure("pool.imap_50us", "imap of 50 us tasks", PERCENT_OF_IDEAL, imap_50_us),
+    Measure("pool.imap", "imap of nops, chunksize unset, one long stream", US_PER_TASK, tiny(imap_tiny, *ALL), TINY),
+    Measure("pool.imap_20000", "imap of 20,000 nops, chunksize unset", US_PER_TASK, tiny(imap_20_000, "joblib"), TINY),
+    Measure("pool.map_20000", "map of 20,000 nops, chunksize unset", US_PER_TASK, tiny(map_tiny, *ALL), TINY),
+    Measure(
+        "pool.submit",
+        "20,000 tasks submitted one by one, then gathered",
+        US_PER_TASK,
+        sides(submit_and_gather, *SINGLE),
+        [Goal(15, ("stdlib",)), Goal(40, ("concurrent.futures",))],
+    ),
+    Measure(
+        "pool.apply",
+        "apply of a nop, round trip",
+        US_PER_TASK,
+        sides(apply_round_trip, *SINGLE),
+        [Goal(10, ("stdlib",))],
+    ),
+    Measure(
+        "pool.apply_busy",
+        "apply of a nop, round trip, one busy process",
+        US_PER_TASK,
+        {side: Side(apply_beside_a_busy_process, MODULES.get(side)) for side in (OURS, "stdlib", "concurrent.futures")},
+        [Goal(3, ("stdlib",))],
+    ),
+    Measure("pool.imap_50us", "imap of 50 us tasks", PERCENT_OF_IDEAL, sides(imap_50_us, *ALL), [Goal(90)]),
+    Measure(
+        "pool.imap_outliers",
+        "imap of 2 us tasks, one in 500 takes 5 ms",
+        PERCENT_OF_IDEAL,
+        sides(imap_outliers, *ALL),
+        [Goal(70)],
+    ),
+    Measure(
+        "pool.map_ints", "map of 1,000,000 ints", US_PER_TASK, sides(map_million_ints, *ALL), [Goal(1.5, ("stdlib",))]
+    ),
+    Measure(
+        "pool.map_strings",
+        "map of 1,000,000 strings",
+        US_PER_TASK,
+        sides(map_million_strings, *ALL),
+        [Goal(1.5, ("stdlib",))],
+    ),
 ]

@@ -1,44 +1,37 @@
-"""Queues: the time of one small object from producers to consumers that are processes of their own.
-
-    parent      gate open . . . . . . . . . . . . all consumers done
-    producer    ready | put put put put ...       exit
-    consumer    ready | get get get get get ... | done
-
-The clock runs from the moment when all are ready until the last consumer has its share.  The gate is a plain socket:
-nothing of either side takes part in the start and the end.
-"""
+"""Queues: the time of one small object from producers to consumers that are processes of their own, and of a round trip."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import cycle, islice
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .measure import US_PER_ITEM, Measure, Setting
+from .gate import DONE, HELPER, WAITED_FOR, WRONG, Address, pass_gate, seconds_together
+from .measure import (
+    MODULES,
+    OURS,
+    US_PER_ITEM,
+    US_PER_MESSAGE,
+    Goal,
+    Measure,
+    Setting,
+    Side,
+    Skipped,
+    expect,
+    one_busy_process,
+    seconds_per_item,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
-Address: TypeAlias = tuple[str, int]
 Item: TypeAlias = int | dict[str, Any]
 
-READY_LIMIT_S = 20
-PRODUCER = b"p"
-CONSUMER = b"c"
-GO = b"g"
-DONE = b"d"
-WRONG = b"w"
+AT_ONCE = 1000
+"""Items that a producer gives to one put_many."""
 
-
-def pass_gate(address: Address, role: bytes) -> socket.socket:
-    """Say that this process is ready and wait until all are."""
-    gate = socket.create_connection(address)
-    gate.sendall(role)
-    if gate.recv(1) != GO:
-        raise ConnectionError("the gate closed before it opened: another process of this measurement failed")
-    return gate
+STOP = b""
 
 
 def make_items(kind: str, count: int) -> Iterable[Item]:
@@ -53,7 +46,7 @@ def produce(queue: Queue[Item], kind: str, count: int, address: Address) -> None
     """Put `count` items, in a process of its own."""
     items = make_items(kind, count)
     put = queue.put
-    with pass_gate(address, PRODUCER):
+    with pass_gate(address, HELPER):
         for item in items:
             put(item)
 
@@ -61,66 +54,162 @@ def produce(queue: Queue[Item], kind: str, count: int, address: Address) -> None
 def consume(queue: Queue[Item], kind: str, count: int, address: Address) -> None:
     """Get `count` items, in a process of its own."""
     get = queue.get
-    with pass_gate(address, CONSUMER) as gate:
+    with pass_gate(address, WAITED_FOR) as gate:
         for _ in range(count):
             item = get()
         gate.sendall(DONE if type(item).__name__ == kind else WRONG)
 
 
+def produce_many(queue: Any, kind: str, count: int, address: Address) -> None:
+    """As `produce`, many at a time."""
+    items = list(make_items(kind, AT_ONCE))
+    with pass_gate(address, HELPER):
+        for _ in range(count // AT_ONCE):
+            queue.put_many(items)
+
+
+def consume_many(queue: Any, kind: str, count: int, address: Address) -> None:
+    """As `consume`, as many at a time as there are."""
+    left = count // AT_ONCE * AT_ONCE
+    with pass_gate(address, WAITED_FOR) as gate:
+        while left > 0:
+            items = queue.get_many()
+            left -= len(items)
+        gate.sendall(DONE if left == 0 and type(items[-1]).__name__ == kind else WRONG)
+
+
 def transfer(setting: Setting, *, kind: str, pairs: int) -> float:
     """The time of one of the items that `pairs` producers send to as many consumers through one queue."""
-    context = setting.context
     share = setting.count(200_000) // pairs
-    queue: Queue[Item] = context.Queue()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(READY_LIMIT_S)
-        address: Address = server.getsockname()[:2]
-        processes = [
-            context.Process(target=target, args=(queue, kind, share, address), daemon=True)
-            for target in (produce, consume)
-            for _ in range(pairs)
-        ]
-        for process in processes:
-            process.start()
-        gates = [server.accept()[0] for _ in processes]
-        consumer_gates = [gate for gate in gates if gate.recv(1) == CONSUMER]
-        started = perf_counter()
-        for gate in gates:
-            gate.sendall(GO)
-        answers = [gate.recv(1) for gate in consumer_gates]
-        elapsed_s = perf_counter() - started
-    if answers != [DONE] * pairs:
-        raise ValueError(f"consumers ended with {answers} instead of {DONE!r}: an item was wrong or a consumer died")
-    for gate in gates:
-        gate.close()
-    for process in processes:
-        process.join()
-    return elapsed_s / (share * pairs)
+    queue = MAKERS[setting.side](setting)
+    works = [(role, (queue, kind, share)) for role in (produce, consume) for _ in range(pairs)]
+    return seconds_together(setting.context, works) / (share * pairs)
 
 
-def one_to_one_ints(setting: Setting) -> float:
-    """One producer, one consumer."""
-    return transfer(setting, kind="int", pairs=1)
+def transfer_many(setting: Setting, *, kind: str) -> float:
+    """As `transfer` from one to one, by put_many and get_many."""
+    count = setting.count(2_000_000, least=200_000)
+    count = max(count, AT_ONCE)
+    queue = MAKERS[setting.side](setting)
+    if not hasattr(queue, "put_many"):
+        raise Skipped("its Queue has no put_many")
+    works = [(produce_many, (queue, kind, count)), (consume_many, (queue, kind, count))]
+    return seconds_together(setting.context, works) / count
 
 
-def one_to_one_dicts(setting: Setting) -> float:
-    """One producer, one consumer."""
-    return transfer(setting, kind="dict", pairs=1)
+def answer(receive: Callable[[], bytes], send: Callable[[bytes], object], before: Callable[[], object]) -> None:
+    """Send back what comes."""
+    before()
+    while (message := receive()) != STOP:
+        send(message)
 
 
-def two_to_two_ints(setting: Setting) -> float:
-    """Two producers, two consumers."""
-    return transfer(setting, kind="int", pairs=2)
+def answer_queue(there: Queue[bytes], back: Queue[bytes]) -> None:
+    """The other side of a round trip through two queues."""
+    answer(there.get, back.put, lambda: None)
 
 
-def two_to_two_dicts(setting: Setting) -> float:
-    """Two producers, two consumers."""
-    return transfer(setting, kind="dict", pairs=2)
+def answer_pipe(there: Any, back: Any, *unneeded: Any) -> None:
+    """The other side of a round trip through two one-way pipes."""
+    answer(there.recv, back.send, lambda: [end.close() for end in unneeded])
+
+
+def round_trip(setting: Setting) -> float:
+    """One object there and back between two processes, again and again."""
+    context = setting.context
+    if setting.side == "stdlib Pipe":
+        there_out, there_in = context.Pipe(duplex=False)
+        back_out, back_in = context.Pipe(duplex=False)
+        send, receive = there_in.send, back_out.recv
+        process = context.Process(target=answer_pipe, args=(there_out, back_in, there_in, back_out), daemon=True)
+    else:
+        there, back = MAKERS[setting.side](setting), MAKERS[setting.side](setting)
+        send, receive = there.put, back.get
+        process = context.Process(target=answer_queue, args=(there, back), daemon=True)
+    process.start()
+    calls = setting.count(500, least=500)
+
+    def ping() -> None:
+        for number in range(calls):
+            send(number)
+            receive()
+
+    send(7)
+    expect(receive() == 7, "another object came back than was sent")
+    ping()
+    trip_s = seconds_per_item(ping, items=calls, least_s=setting.seconds(0.4))
+    send(STOP)
+    process.join()
+    return trip_s
+
+
+def round_trip_beside_a_busy_process(setting: Setting) -> float:
+    """As `round_trip`."""
+    with one_busy_process():
+        return round_trip(setting)
+
+
+def faster_fifo(_: Setting) -> Any:
+    """Its queue has a size in bytes, a megabyte unless told."""
+    from faster_fifo import Queue
+
+    return Queue()
+
+
+MAKERS: dict[str, Callable[[Setting], Any]] = {
+    **dict.fromkeys(MODULES, lambda setting: setting.context.Queue()),
+    "stdlib Queue": lambda setting: setting.context.Queue(),
+    "stdlib SimpleQueue": lambda setting: setting.context.SimpleQueue(),
+    "faster-fifo": faster_fifo,
+}
+BEST = ("stdlib Queue", "stdlib SimpleQueue", "faster-fifo")
+FASTEST_ROUND = ("stdlib Pipe", "stdlib SimpleQueue")
+
+
+def sides(run: Callable[[Setting], float], *names: str) -> dict[str, Side]:
+    """Processes of all sides come from the module that the name begins with; of the standard library, if from none."""
+    return {name: Side(run, MODULES.get(name.split()[0])) for name in names}
+
+
+def rows(name: str, work: str, figure: float, *, kind: str) -> list[Measure]:
+    """From one to one and from two to two."""
+    return [
+        Measure(
+            f"queues.{name}_{pairs}_{pairs}",
+            f"Queue, {pairs} to {pairs}, {work}",
+            US_PER_ITEM,
+            sides(partial(transfer, kind=kind, pairs=pairs), OURS, *BEST, "billiard", "multiprocess"),
+            [Goal(figure, BEST)],
+        )
+        for pairs in (1, 2)
+    ]
 
 
 MEASURES = [
-    Measure("queues.int_1_1", "Queue, 1 to 1, ints", US_PER_ITEM, one_to_one_ints, goal=5),
-    Measure("queues.dict_1_1", "Queue, 1 to 1, small dicts", US_PER_ITEM, one_to_one_dicts, goal=5),
-    Measure("queues.int_2_2", "Queue, 2 to 2, ints", US_PER_ITEM, two_to_two_ints, goal=5),
-    Measure("queues.dict_2_2", "Queue, 2 to 2, small dicts", US_PER_ITEM, two_to_two_dicts, goal=5),
+    *rows("int", "ints", 8, kind="int"),
+    *rows("dict", "small dicts", 6, kind="dict"),
+    *(
+        Measure(
+            f"queues.many_{kind}",
+            f"put_many and get_many, 1 to 1, {work}",
+            US_PER_ITEM,
+            sides(partial(transfer_many, kind=kind), OURS, "faster-fifo"),
+            [Goal(8, ("faster-fifo",))],
+        )
+        for kind, work in (("int", "ints"), ("dict", "small dicts"))
+    ),
+    Measure(
+        "queues.round_trip",
+        "Queue, round trip",
+        US_PER_MESSAGE,
+        sides(round_trip, OURS, *FASTEST_ROUND, "stdlib Queue", "faster-fifo", "billiard", "multiprocess"),
+        [Goal(3, FASTEST_ROUND)],
+    ),
+    Measure(
+        "queues.round_trip_busy",
+        "Queue, round trip, one busy process",
+        US_PER_MESSAGE,
+        sides(round_trip_beside_a_busy_process, OURS, *FASTEST_ROUND, "stdlib Queue", "faster-fifo"),
+        [Goal(2, FASTEST_ROUND)],
+    ),
 ]
