@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import harness, table
-from .child import MEASURES
 from .measure import DIVISORS, OURS, Curve, Measure
 from .results import Results
+from .subjects import MEASURES
 
 ROUNDS = {"full": 5, "quick": 2, "trial": 1}
 

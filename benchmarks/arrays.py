@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from statistics import median
+from importlib import import_module
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,6 +23,7 @@ from .measure import (
     Side,
     Skipped,
     expect,
+    middle,
     seconds_per_item,
 )
 from .peers import RAY_STORE_BYTES, Face, open_pool, ray_cluster, wake_all
@@ -100,7 +101,7 @@ def argument(setting: Setting, *, size: int, warm_ups: int, calls: int) -> float
     with open_pool(setting) as pool:
         wake_all(pool, setting, load_numpy)
         durations_s = [send_once(pool, array, float(number)) for number in range(warm_ups + calls)]
-    return median(durations_s[warm_ups:])
+    return middle(durations_s[warm_ups:])
 
 
 def result(setting: Setting, *, size: int, warm_ups: int, calls: int) -> float:
@@ -111,7 +112,7 @@ def result(setting: Setting, *, size: int, warm_ups: int, calls: int) -> float:
         wake_all(pool, setting, load_numpy)
         wake_all(pool, setting, partial(make_ready, length))
         durations_s = [receive_once(pool, length, float(number)) for number in range(warm_ups + calls)]
-    return median(durations_s[warm_ups:])
+    return middle(durations_s[warm_ups:])
 
 
 def copy(setting: Setting) -> float:
@@ -126,7 +127,7 @@ def copy(setting: Setting) -> float:
 
 def read_shared(handle: Any) -> float:
     """Open what was shared and read one element."""
-    return float(handle.open()[0])
+    return float(handle.get()[0])
 
 
 def read_from_both(shared: Floats, number: int) -> float:
@@ -136,11 +137,10 @@ def read_from_both(shared: Floats, number: int) -> float:
 
 def shared(setting: Setting, *, size: int) -> float:
     """The time of each of 100 tasks that get the handle of one object, shared beforehand."""
-    import procession
-
-    if not hasattr(procession, "share"):
-        raise Skipped("procession.share is not there yet")
-    handle = procession.share(ready_array(setting.count(size // FLOAT_BYTES)))
+    module = import_module(type(setting.context).__module__.partition(".")[0])
+    if not hasattr(module, "share"):
+        raise Skipped(f"there is no {module.__name__}.share")
+    handle = module.share(ready_array(setting.count(size // FLOAT_BYTES)))
     handles = [handle] * SHARED_BY
     with setting.context.Pool(setting.workers) as pool:
         expect(pool.map(read_shared, handles) == [0.0] * SHARED_BY, "a worker saw another array than was shared")
@@ -188,7 +188,8 @@ def sides(run: Callable[[Setting], float], *others: str) -> dict[str, Side]:
     return {side: Side(run, MODULES.get(side)) for side in (OURS, "stdlib", *others)}
 
 
-OTHERS = ("concurrent.futures", "joblib", "mpire", "pebble", "ray")
+LOCAL = ("concurrent.futures", "joblib", "mpire", "pebble")
+OTHERS = (*LOCAL, "ray")
 WARM: dict[str, Any] = {"size": MB_100, "warm_ups": 4, "calls": 5}
 COLD: dict[str, Any] = {"size": MB_100, "warm_ups": 0, "calls": 1}
 WARM_GB: dict[str, Any] = {"size": GB, "warm_ups": 1, "calls": 1}
@@ -212,14 +213,14 @@ MEASURES = [
         "arrays.argument_cold",
         "100 MB float64 as argument, the first of its program",
         MS,
-        sides(partial(argument, **COLD), *OTHERS),
+        sides(partial(argument, **COLD), *LOCAL),
         [Goal(1, ("joblib",))],
     ),
     Measure(
         "arrays.result_cold",
         "100 MB float64 as result, the first of its program",
         MS,
-        sides(partial(result, **COLD), *OTHERS),
+        sides(partial(result, **COLD), *LOCAL),
         [Goal(1, ("joblib",))],
     ),
     Measure(

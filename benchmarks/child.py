@@ -1,26 +1,26 @@
 """One measurement of one side, in this fresh interpreter: `python -m benchmarks.child` (the harness calls it).
 
-The subjects are imported here, at the top, as a program imports its own modules: processes started by spawn and
-forkserver import this file again as their main module and must find the measured functions.
+Processes started by spawn and forkserver import this file again as their main module.  So it is a program of a few lines,
+which imports only the subject that is measured: the rows about starting are not about the imports of the others.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import arrays, curves, locks, memory, pipes, pool, queues, start
-from .measure import Curve, Figure, Measure, Setting, Skipped
-from .peers import PACKAGES
+from .measure import Setting, Skipped
 
-MEASURES: dict[str, Measure | Curve] = {
-    measure.name: measure
-    for subject in (pool, queues, pipes, arrays, start, locks, memory, curves)
-    for measure in subject.MEASURES
-}
+if TYPE_CHECKING:
+    from .measure import Figure, Side
+
+
+def find(name: str, side: str) -> Side:
+    """That side of the measure `name`, whose first word is the file that it is in."""
+    subject = import_module(f"benchmarks.{name.partition('.')[0]}")
+    found: Side = next(measure for measure in subject.MEASURES if measure.name == name).sides[side]
+    return found
 
 
 def main(name: str, side: str, module: str, method: str, workers: str, size: str, result_path: str) -> None:
@@ -28,19 +28,30 @@ def main(name: str, side: str, module: str, method: str, workers: str, size: str
     outcome: dict[str, Figure | str]
     try:
         context = import_module(module).get_context(method)
-        value = MEASURES[name].sides[side].run(Setting(side, method, int(workers), size, context))
-        outcome = {"value": value}
+        outcome = {"value": find(name, side).run(Setting(side, method, int(workers), size, context))}
     except Skipped as reason:
         outcome = {"skipped": str(reason)}
-    except ModuleNotFoundError as error:
-        traceback.print_exc()
-        package = (error.name or "").partition(".")[0]
-        is_peer = package in PACKAGES.values()
-        outcome = {"skipped" if is_peer else "failed": f"{package} is not installed" if is_peer else str(error)}
     except Exception as error:
-        traceback.print_exc()
-        outcome = {"failed": f"{type(error).__name__}: {error}"}
-    Path(result_path).write_text(json.dumps(outcome), encoding="utf-8")
+        outcome = explain(error)
+    import json
+
+    with open(result_path, "w", encoding="utf-8") as file:
+        json.dump(outcome, file)
+
+
+def explain(error: Exception) -> dict[str, Figure | str]:
+    """A peer that is not installed is no failure."""
+    import traceback
+
+    from .peers import PACKAGES
+
+    traceback.print_exc()
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and (package := (error.name or "").partition(".")[0]) in PACKAGES.values()
+    ):
+        return {"skipped": f"{package} is not installed"}
+    return {"failed": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ OUTPUT_TAIL_CHARACTERS = 300
 QUIET_SHARE = 0.1
 QUIET_WINDOW_S = 0.2
 QUIET_WAIT_S = 2.0
-INFORMATION_ROUNDS = 3
 MARK = "BENCHMARKS_CHILD"
 CLEARED_WITHIN_S = 5.0
 
@@ -60,8 +59,12 @@ class Plan:
 
     def rounds_of(self, measure: Measure | Curve, side: str) -> int:
         """Fewer where the figure is for information."""
-        most = self.rounds if side in measure.needed else min(self.rounds, INFORMATION_ROUNDS)
-        return min(most, measure.rounds)
+        return min(self.rounds if side in measure.needed else fewer(self.rounds), measure.rounds)
+
+
+def fewer(rounds: int) -> int:
+    """Of what is not measured so often."""
+    return (rounds + 1) // 2
 
 
 def run(plan: Plan, *, announce: Callable[[str], None]) -> Results:

@@ -27,6 +27,9 @@ MODULES = {OURS: OURS, "stdlib": "multiprocessing", "billiard": "billiard", "mul
 LEAST_S = 0.05
 """A stretch of time shorter than this says more about the machine's wake-ups than about the work."""
 
+AFFORDABLE_S = 0.3
+"""Peers that take longer for a tenth of the work are not asked for the whole."""
+
 DIVISORS = {"full": 1, "quick": 10, "trial": 1000}
 MAIN = "benchmarks.child"
 NUMPY_MAIN = "benchmarks.numpy_child"
@@ -158,6 +161,14 @@ def seconds_per_item_of_one_call(call: Callable[[int], object], *, items: int, l
         items = int(items * max(2.0, 1.3 * least_s / elapsed_s))
 
 
+def affordable(call: Callable[[int], object], count: int) -> int:
+    """Warm up with a tenth of the items; a tenth is also what a side is measured with that takes long for it."""
+    tenth = max(1, count // 10)
+    started = perf_counter()
+    call(tenth)
+    return count if perf_counter() - started < AFFORDABLE_S else tenth
+
+
 @contextmanager
 def one_busy_process() -> Iterator[None]:
     """Another process that wants a core all the time, as on a machine that has other work too."""
@@ -173,6 +184,11 @@ def one_busy_process() -> Iterator[None]:
     finally:
         busy.kill()
         busy.communicate()
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median of a few.  The module of the standard library that has it takes longer to import than a process to start."""
+    return sorted(values)[len(values) // 2]
 
 
 def expect(condition: bool, message: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import table
 from .curves import IDEAL
-from .harness import INFORMATION_ROUNDS, QUIET_SHARE
+from .harness import QUIET_SHARE, fewer
 from .measure import OURS, Curve
 from .peers import NOTES, PACKAGES
 from .results import NOT_ASKED, Results, Row
@@ -34,7 +34,7 @@ def page(results: Results) -> str:
         "## Where procession loses",
         *losses(results),
         "## How it is measured",
-        METHOD.format(rounds=results.run["rounds"], fewer=min(results.run["rounds"], INFORMATION_ROUNDS)),
+        METHOD.format(rounds=results.run["rounds"], fewer=fewer(results.run["rounds"])),
         "## The peers",
         PEERS_HEAD,
         peers(results),
@@ -187,6 +187,7 @@ METHOD = """\
   for peers that no goal is against, and for what takes long.
 - Warm-up is not timed, unless the row says cold. What is fast is repeated until it has lasted some 50 to 400 ms. Results are
   checked: a fast wrong answer is no answer.
+- A peer that needs more than some seconds for a row is measured with a tenth of the tasks, or by a single call.
 - procession is used as it comes: no chunksize, no option. Peers are set up as below.
 - Tasks of a given duration use that much processor time, so that time in which a worker was pushed off its core is not
   counted as work.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from time import sleep
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from .measure import Setting
@@ -210,7 +211,9 @@ def ray_pool(setting: Setting) -> Iterator[Face]:
 
         def remote(function: Callable[..., Any]) -> Any:
             if function not in remotes:
-                remotes[function] = ray.remote(num_cpus=0 if pools else 1)(function)
+                # ray.remote takes functions only, and nothing else that can be called
+                plain = function if isinstance(function, FunctionType) else lambda *arguments: function(*arguments)
+                remotes[function] = ray.remote(num_cpus=0 if pools else 1)(plain)
             return remotes[function]
 
         def imap(function: Callable[[Any], Any], items: Iterable[Any]) -> Any:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from random import Random
 from time import perf_counter, thread_time_ns
 
 from .measure import (
+    AFFORDABLE_S,
     MODULES,
     OURS,
     PERCENT_OF_IDEAL,
@@ -19,6 +19,7 @@ from .measure import (
     Measure,
     Setting,
     Side,
+    affordable,
     expect,
     one_busy_process,
     seconds_per_item,
@@ -55,12 +56,14 @@ def work(duration_ns: int) -> int:
 
 def imap_tiny(setting: Setting) -> float:
     """One stream, long enough for the faster side to last."""
-    count = setting.count(20_000)
     with open_pool(setting) as pool:
-        expect(list(pool.imap(nop, range(count))) == list(range(count)), "imap returned other results than it should")
-        return seconds_per_item_of_one_call(
-            lambda items: deque(pool.imap(nop, range(items)), maxlen=0), items=count, least_s=setting.seconds(0.2)
-        )
+
+        def stream(count: int) -> None:
+            deque(pool.imap(nop, range(count)), maxlen=0)
+
+        expect(list(pool.imap(nop, range(100))) == list(range(100)), "imap returned other results than it should")
+        count = affordable(stream, setting.count(20_000))
+        return seconds_per_item_of_one_call(stream, items=count, least_s=setting.seconds(0.2))
 
 
 def imap_20_000(setting: Setting) -> float:
@@ -128,45 +131,49 @@ def apply_beside_a_busy_process(setting: Setting) -> float:
 
 def submit_and_gather(setting: Setting) -> float:
     """All submitted first, then all results in order."""
-    count = setting.count(20_000)
     with open_pool(setting) as pool:
-        results = pool.submit_all(nop, range(count))
-        expect(results == list(range(count)), "submitted tasks returned other results than they should")
-        del results
+        results = pool.submit_all(nop, range(100))
+        expect(results == list(range(100)), "submitted tasks returned other results than they should")
+        count = affordable(lambda items: pool.submit_all(nop, range(items)), setting.count(20_000))
         return seconds_per_item(lambda: pool.submit_all(nop, range(count)), items=count)
 
 
 def share_of_ideal(setting: Setting, durations_ns: list[int]) -> float:
-    """The share of the workers' time that goes into the tasks: 1 if they did nothing else and ended together."""
+    """The share of the workers' time that goes into the tasks: 1 if they did nothing else and ended together.
+
+    The work is given as one part, to be done four times over.
+    """
     started_ns = thread_time_ns()
-    for duration_ns in durations_ns[: len(durations_ns) // 4]:
+    for duration_ns in durations_ns:
         work(duration_ns)
-    ideal_s = (thread_time_ns() - started_ns) * 4 / 1e9 / setting.workers
+    ideal_s = (thread_time_ns() - started_ns) / 1e9 / setting.workers
     with open_pool(setting) as pool:
-        deque(pool.imap(work, durations_ns[: len(durations_ns) // 4]), maxlen=0)
         started = perf_counter()
         deque(pool.imap(work, durations_ns), maxlen=0)
-        return ideal_s / (perf_counter() - started)
+        parts = 4 if perf_counter() - started < 4 * AFFORDABLE_S else 1
+        started = perf_counter()
+        deque(pool.imap(work, durations_ns * parts), maxlen=0)
+        return parts * ideal_s / (perf_counter() - started)
 
 
 def imap_50_us(setting: Setting) -> float:
     """All tasks alike, as long as a small function of Python."""
-    return share_of_ideal(setting, [LONG_NS] * setting.count(8_000))
+    return share_of_ideal(setting, [LONG_NS] * setting.count(2_000))
 
 
 def imap_outliers(setting: Setting) -> float:
     """One task in five hundred takes two and a half thousand times as long, and nobody knows which."""
-    count = setting.count(40_000, least=10_000)
-    quarter = ([OUTLIER_NS] * (count // 4 // OUTLIER_EVERY) + [SHORT_NS] * count)[: max(1, count // 4)]
-    random = Random(5)
-    durations_ns: list[int] = []
-    for _ in range(4):  # each quarter holds the same work, for the sake of `share_of_ideal`
-        random.shuffle(quarter)
-        durations_ns += quarter
+    from random import Random
+
+    count = setting.count(10_000, least=2_500)
+    outliers = count // OUTLIER_EVERY
+    durations_ns = [OUTLIER_NS] * outliers + [SHORT_NS] * (count - outliers)
+    Random(5).shuffle(durations_ns)
     return share_of_ideal(setting, durations_ns)
 
 
-ALL = ("concurrent.futures", "joblib", "mpire", "pebble", "ray")
+STREAMS = ("concurrent.futures", "joblib", "mpire", "pebble")
+MAPS = (*STREAMS, "ray")
 SINGLE = ("concurrent.futures", "loky", "mpire", "pebble", "ray")
 
 
@@ -188,9 +195,11 @@ def tiny(run: Callable[[Setting], float], *others: str) -> dict[str, Side]:
 
 
 MEASURES = [
-    Measure("pool.imap", "imap of nops, chunksize unset, one long stream", US_PER_TASK, tiny(imap_tiny, *ALL), TINY),
+    Measure(
+        "pool.imap", "imap of nops, chunksize unset, one long stream", US_PER_TASK, tiny(imap_tiny, *STREAMS), TINY
+    ),
     Measure("pool.imap_20000", "imap of 20,000 nops, chunksize unset", US_PER_TASK, tiny(imap_20_000, "joblib"), TINY),
-    Measure("pool.map_20000", "map of 20,000 nops, chunksize unset", US_PER_TASK, tiny(map_tiny, *ALL), TINY),
+    Measure("pool.map_20000", "map of 20,000 nops, chunksize unset", US_PER_TASK, tiny(map_tiny, *MAPS), TINY),
     Measure(
         "pool.submit",
         "20,000 tasks submitted one by one, then gathered",
@@ -212,22 +221,22 @@ MEASURES = [
         {side: Side(apply_beside_a_busy_process, MODULES.get(side)) for side in (OURS, "stdlib", "concurrent.futures")},
         [Goal(3, ("stdlib",))],
     ),
-    Measure("pool.imap_50us", "imap of 50 us tasks", PERCENT_OF_IDEAL, sides(imap_50_us, *ALL), [Goal(90)]),
+    Measure("pool.imap_50us", "imap of 50 us tasks", PERCENT_OF_IDEAL, sides(imap_50_us, *STREAMS), [Goal(90)]),
     Measure(
         "pool.imap_outliers",
         "imap of 2 us tasks, one in 500 takes 5 ms",
         PERCENT_OF_IDEAL,
-        sides(imap_outliers, *ALL),
+        sides(imap_outliers, *STREAMS),
         [Goal(70)],
     ),
     Measure(
-        "pool.map_ints", "map of 1,000,000 ints", US_PER_TASK, sides(map_million_ints, *ALL), [Goal(1.5, ("stdlib",))]
+        "pool.map_ints", "map of 1,000,000 ints", US_PER_TASK, sides(map_million_ints, *MAPS), [Goal(1.5, ("stdlib",))]
     ),
     Measure(
         "pool.map_strings",
         "map of 1,000,000 strings",
         US_PER_TASK,
-        sides(map_million_strings, *ALL),
+        sides(map_million_strings, *STREAMS),
         [Goal(1.5, ("stdlib",))],
     ),
 ]

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .child import MEASURES
 from .measure import OURS, Curve, Figure, Goal, Measure
 from .peers import PACKAGES
+from .subjects import MEASURES
 
 KEPT_DIGITS = 5
 NOT_ASKED = "skipped: not asked for"

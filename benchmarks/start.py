@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from time import perf_counter
 
-from .measure import MAIN, MODULES, MS, NUMPY_MAIN, OURS, Goal, Measure, Setting, Side, expect, seconds_per_item
+from .measure import MAIN, MODULES, MS, NUMPY_MAIN, OURS, Goal, Measure, Setting, Side, expect, middle, seconds_per_item
 from .peers import open_pool
 
 GB = 1_000_000_000
@@ -60,7 +59,7 @@ def pool_to_first_result(setting: Setting, *, is_cold: bool) -> float:
             seen = pool.apply(echo, (number,))
             durations_s.append(perf_counter() - started)
             expect(seen == number, f"the pool's first result is {seen} instead of {number}")
-    return durations_s[0] if is_cold else median(durations_s[1:])
+    return durations_s[0] if is_cold else middle(durations_s[1:])
 
 
 METHODS = ("fork", "forkserver", "spawn")

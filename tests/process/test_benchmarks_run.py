@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 from benchmarks import harness
-from benchmarks.child import MEASURES
 from benchmarks.measure import MS, OURS, Measure, Side
 from benchmarks.results import Outcome, Results, Row, describe_run
+from benchmarks.subjects import MEASURES
 
 PLAN = harness.Plan(
     measures=[],

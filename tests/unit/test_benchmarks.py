@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from benchmarks import page, table
 from benchmarks.__main__ import parse
-from benchmarks.child import MEASURES
 from benchmarks.measure import MODULES, MS, OURS, PERCENT_OF_IDEAL, Curve, Goal, Measure, Side
 from benchmarks.peers import NOTES
 from benchmarks.results import Outcome, Results, Row, Values, describe_run
+from benchmarks.subjects import MEASURES
 
 MEASURE = Measure(
     "pool.apply",
