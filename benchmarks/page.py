@@ -192,7 +192,8 @@ METHOD = """\
 - Tasks of a given duration use that much processor time, so that time in which a worker was pushed off its core is not
   counted as work.
 - *One busy process*: another process that computes all the time, as on a machine that has more to do.
-- Memory is the sum of all private pages of the program's processes, and of its shared ones.
+- Memory is the sum of all private pages of the program's processes, and of its shared ones. After many tasks it counts as
+  unchanged within 3 MB, a third of a byte for each task: so much it goes up and down by.
 
 [benchmarks/README.md](../benchmarks/README.md) says how to run it and how to add to it."""
 
