@@ -216,7 +216,7 @@ class CannotDecode(ProcessionError, pickle.UnpicklingError):
     """The object was sent, but unpickling it failed on the receiving side."""
 
 
-class NotAllPut(ProcessionError, Full):
+class NotAllPut(ProcessionError):  # and queue.Full, which is loaded with the first one
     """There was no room in a queue for all that put_many() was to put, within its time.
 
     Attributes:
@@ -224,6 +224,10 @@ class NotAllPut(ProcessionError, Full):
     """
 
     def __init__(self, message: str, *, items_put: int = 0) -> None:
+        import queue
+
+        if not issubclass(NotAllPut, queue.Full):
+            NotAllPut.__bases__ = (ProcessionError, queue.Full)
         super().__init__(message)
         self.items_put = items_put
 

@@ -26,7 +26,7 @@ SECOND_BASES = {
 
 @pytest.mark.parametrize(("kind", "base"), SECOND_BASES.items())
 def test_an_error_is_caught_as_what_the_standard_library_raises(kind, base):
-    assert issubclass(kind, base)
+    assert isinstance(kind("what happened"), base)  # some have that base only once there is one of them
     assert issubclass(kind, errors.ProcessionError)
     assert issubclass(kind, multiprocessing.ProcessError)
 

@@ -296,6 +296,7 @@ def submit_call(
 def deliver_run(
     in_flight: dict[int, Any], position: int, count: int, values: list[Any], at: int, due: list[Any]
 ) -> int: ...
+def call_arguments(payload: bytes, start: int) -> tuple[Any, ...]: ...
 def run_calls(
     messages: list[tuple[int, Any]],
     at: int,

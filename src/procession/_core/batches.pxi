@@ -1,19 +1,19 @@
 # Many plain values in one piece of bytes, at what their bytes cost: the items of a batch, and its results.
 #
-#   0x11 | 3 unused | count | int64 of each            all of them int
-#   0x12 | 3 unused | count | double of each           all of them float
-#   0x13 | 3 unused | count | uint32 of each | bytes   all of them str, short ones; the length in bytes, with the top bit set
+#   0x21 | 3 unused | count | int64 of each            all of them int
+#   0x22 | 3 unused | count | double of each           all of them float
+#   0x23 | 3 unused | count | uint32 of each | bytes   all of them str, short ones; the length in bytes, with the top bit set
 #                                                      if it is ASCII, else UTF-8
-#   0x14 | 3 unused | count | uint32 of each | bytes   all of them bytes, short ones
+#   0x24 | 3 unused | count | uint32 of each | bytes   all of them bytes, short ones
 #   0x80 ...                                           a pickle of a list, a tuple or a range
 #
 # Results have their pieces before that: 0x03 | unused | uint16 count of pieces | four int64 of each.
 
 cdef enum:
-    INTS = 0x11
-    FLOATS = 0x12
-    STRS = 0x13
-    BYTESES = 0x14
+    INTS = 0x21
+    FLOATS = 0x22
+    STRS = 0x23
+    BYTESES = 0x24
     PIECES = 0x03
     BATCH_HEAD = 8
     # Longer ones are pickled, because a pickle has an object that is there many times only once.
@@ -43,9 +43,9 @@ cdef bytes pack_ints(const char *prefix, Py_ssize_t prefix_size, PyObject **item
     cdef Py_ssize_t i
     cdef bytes data = begin_batch(prefix, prefix_size, INTS, n, 8 * n, &body)
     for i in range(n):
-        if Py_TYPE(<object>items[i]) != <PyTypeObject *>int:
+        if type_of(items[i]) != <PyTypeObject *>int:
             return None
-        number = PyLong_AsLongLongAndOverflow(<object>items[i], &overflow)
+        number = PyLong_AsLongLongAndOverflow(items[i], &overflow)
         if overflow:
             return None
         memcpy(body + 8 * i, &number, 8)
@@ -59,17 +59,17 @@ cdef bytes pack_floats(const char *prefix, Py_ssize_t prefix_size, PyObject **it
     cdef Py_ssize_t i
     cdef bytes data = begin_batch(prefix, prefix_size, FLOATS, n, 8 * n, &body)
     for i in range(n):
-        if Py_TYPE(<object>items[i]) != <PyTypeObject *>float:
+        if type_of(items[i]) != <PyTypeObject *>float:
             return None
-        number = PyFloat_AS_DOUBLE(<object>items[i])
+        number = PyFloat_AS_DOUBLE(items[i])
         memcpy(body + 8 * i, &number, 8)
     return data
 
 
-cdef bint text_of(object value, bint is_str, const char **text, Py_ssize_t *size, bint *is_ascii):
+cdef bint text_of(PyObject *value, bint is_str, const char **text, Py_ssize_t *size, bint *is_ascii):
     """Where the bytes of a str or of bytes are; False if it has another type, or none that are UTF-8."""
     if is_str:
-        if Py_TYPE(value) != <PyTypeObject *>str:
+        if type_of(value) != <PyTypeObject *>str:
             return False
         if PyUnicode_IS_COMPACT_ASCII(value):
             text[0] = <const char *>PyUnicode_DATA(value)
@@ -80,14 +80,14 @@ cdef bint text_of(object value, bint is_str, const char **text, Py_ssize_t *size
         if PyUnicode_GET_LENGTH(value) > SHORT_MEAN:
             return False  # it would keep its UTF-8 for good
         try:
-            text[0] = PyUnicode_AsUTF8AndSize(value, size)
+            text[0] = PyUnicode_AsUTF8AndSize(<object>value, size)
         except UnicodeEncodeError:  # half of a pair
             return False
         return True
-    if Py_TYPE(value) != <PyTypeObject *>bytes:
+    if type_of(value) != <PyTypeObject *>bytes:
         return False
-    text[0] = PyBytes_AS_STRING(value)
-    size[0] = PyBytes_GET_SIZE(value)
+    text[0] = bytes_data(value)
+    size[0] = bytes_size(value)
     is_ascii[0] = False
     return True
 
@@ -101,7 +101,7 @@ cdef bytes pack_texts(const char *prefix, Py_ssize_t prefix_size, PyObject **ite
     cdef uint32_t length
     cdef bytes data
     for i in range(n):
-        if not text_of(<object>items[i], is_str, &text, &size, &is_ascii):
+        if not text_of(items[i], is_str, &text, &size, &is_ascii):
             return None
         total += size
         if total > limit:
@@ -109,7 +109,7 @@ cdef bytes pack_texts(const char *prefix, Py_ssize_t prefix_size, PyObject **ite
     data = begin_batch(prefix, prefix_size, STRS if is_str else BYTESES, n, 4 * n + total, &body)
     cdef char *at = body + 4 * n
     for i in range(n):
-        text_of(<object>items[i], is_str, &text, &size, &is_ascii)
+        text_of(items[i], is_str, &text, &size, &is_ascii)
         length = <uint32_t>size | (ASCII_BIT if is_ascii else 0)
         memcpy(body + 4 * i, &length, 4)
         memcpy(at, text, size)
@@ -127,7 +127,7 @@ cdef bytes pack_values(const char *prefix, Py_ssize_t prefix_size, values):
         n = PySequence_Fast_GET_SIZE(values)
         if n:
             items = PySequence_Fast_ITEMS(values)
-            kind = Py_TYPE(<object>items[0])
+            kind = type_of(items[0])
             if kind == <PyTypeObject *>int:
                 data = pack_ints(prefix, prefix_size, items, n)
             elif kind == <PyTypeObject *>float:
@@ -231,7 +231,7 @@ cdef list unpack_values(const char *data, Py_ssize_t size):
 
 cdef inline object ascii_of(const char *text, Py_ssize_t length):
     cdef object value = PyUnicode_New(length, 127)
-    memcpy(PyUnicode_DATA(value), text, length)
+    memcpy(PyUnicode_DATA(<PyObject *>value), text, length)
     return value
 
 

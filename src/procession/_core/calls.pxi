@@ -93,8 +93,8 @@ def submit_call(Call call, tasks, dict in_flight, function, tuple arguments) -> 
         tasks: the channel that it goes into; of another kind if the function has no `call_head`.
         function: what is called, a functions.LocalFunction.
     """
-    cdef char message[128]  # more than PSN_INLINE
-    cdef bytes body
+    cdef uint8_t message[128]  # more than PSN_INLINE
+    cdef uint8_t *end
     cdef Py_ssize_t size
     cdef object position
     cdef bytes head
@@ -104,20 +104,16 @@ def submit_call(Call call, tasks, dict in_flight, function, tuple arguments) -> 
     call.mode = CALL_MODE
     if call.terms is not None or (head := function.call_head) is None:
         return False
-    for argument in arguments:
-        if not has_plain_type(argument):
-            return False
     channel = <Channel?>tasks
-    body = pickle_dumps(arguments, 5)
-    size = PyBytes_GET_SIZE(head) + PyBytes_GET_SIZE(body)
-    if size > <Py_ssize_t>PSN_INLINE or channel.channel.limit != 0:
+    size = PyBytes_GET_SIZE(head)
+    end = pack(message + size, message + PSN_INLINE, <PyObject *>arguments, 0)
+    if end == NULL or channel.channel.limit != 0:
         return False
-    memcpy(message, PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
-    memcpy(message + PyBytes_GET_SIZE(head), PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+    memcpy(message, PyBytes_AS_STRING(head), size)
     position = load_acquire64(&channel.channel.tail)
     call.position = position
     in_flight[position] = call
-    if psn_channel_put(&arena, channel.block.handle.offset, 0, message, <uint32_t>size, 0) != PSN_OK:
+    if psn_channel_put(&arena, channel.block.handle.offset, 0, message, <uint32_t>(end - message), 0) != PSN_OK:
         del in_flight[position]
         return False
     return True
@@ -144,6 +140,14 @@ def deliver_run(dict in_flight, uint64_t position, Py_ssize_t count, list values
         if (<Call>call).succeed(values[at + i]):
             due.append(call)
     return count
+
+
+def call_arguments(bytes payload, Py_ssize_t start) -> tuple[Any, ...]:
+    """The arguments of a call, from `start` on: packed, or pickled."""
+    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(payload) + start
+    if is_packed(at[0]):
+        return unpack(&at)
+    return pickle_loads(PyMemoryView_FromMemory(<char *>at, PyBytes_GET_SIZE(payload) - start, PyBUF_READ))
 
 
 def run_calls(list messages, Py_ssize_t at, uint64_t first, dict functions, list pieces, list values, list failures, list stop,
@@ -192,7 +196,7 @@ def run_calls(list messages, Py_ssize_t at, uint64_t first, dict functions, list
             at += 1
             continue
         try:
-            arguments = pickle_loads(PyBytes_FromStringAndSize(PyBytes_AS_STRING(payload) + CALL_HEAD, PyBytes_GET_SIZE(payload) - CALL_HEAD))
+            arguments = call_arguments(payload, CALL_HEAD)
         except BaseException as error:
             if type(error) is ends:
                 add_run(pieces, run, count, psn_clock_ns() - since)
@@ -205,11 +209,11 @@ def run_calls(list messages, Py_ssize_t at, uint64_t first, dict functions, list
             if type(error) is ends:
                 add_run(pieces, run, count, psn_clock_ns() - since)
                 raise
-            if PyList_GET_SIZE(stop):
+            if PyList_GET_SIZE(<PyObject *>stop):
                 break
             value = None
             failures.append((len(values), error))
-        if PyList_GET_SIZE(stop):
+        if PyList_GET_SIZE(<PyObject *>stop):
             break
         values.append(value)
         if count == 0:

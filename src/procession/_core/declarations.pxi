@@ -1,8 +1,7 @@
 # What csrc/ offers, for Cython.
 
 cdef extern from "Python.h":
-    int64_t PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
-    bint PyUnicode_IS_COMPACT_ASCII(object value)
+    bint PyUnicode_IS_COMPACT_ASCII(PyObject *value)
     void PyOS_BeforeFork()
     void PyOS_AfterFork_Parent()
     void PyOS_AfterFork_Child()
@@ -138,6 +137,7 @@ cdef extern from "arena.h" nogil:
     void psn_block_drop(psn_arena *arena, psn_handle handle)
     void psn_block_disown(psn_arena *arena, psn_handle handle)
     psn_block *psn_block_of(psn_arena *arena, uint64_t offset)
+    bint psn_block_is_warm(psn_arena *arena, uint64_t offset)
     psn_status psn_arena_fill(psn_arena *arena, uint64_t offset, const void *source, uint64_t size)
     psn_status psn_message_allocate(psn_arena *arena, uint32_t ref_room, uint64_t body_size, psn_handle *out)
     psn_status psn_message_refer(psn_arena *arena, uint64_t message, psn_handle target)

@@ -129,11 +129,11 @@ def run_items(function, items, Py_ssize_t start, bint unpack, bint timed, uint64
         except BaseException as error:
             if type(error) is ends:
                 raise
-            if PyList_GET_SIZE(stop):
+            if PyList_GET_SIZE(<PyObject *>stop):
                 break
             value = None
             failures.append((len(values), error))
-        if PyList_GET_SIZE(stop):
+        if PyList_GET_SIZE(<PyObject *>stop):
             break
         values.append(value)
         i += 1

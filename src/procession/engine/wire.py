@@ -19,7 +19,7 @@ from itertools import islice
 from pickle import dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procession._core import CALL, RUN, pack_batch, pack_results, unpack_batch, unpack_results
+from procession._core import CALL, RUN, call_arguments, pack_batch, pack_results, unpack_batch, unpack_results
 from procession.engine import codec
 from procession.engine.codec import (
     SHORT,
@@ -195,6 +195,8 @@ def decode_tasks(
         header = bytes(body[2:_HEAD_END])
         if header[0] & (_CALLING | _PACKED) == ITEM:
             return header, unpack_batch(payload, _HEAD_END), {}
+        if header[0] & _CALLING == CALL and type(payload) is bytes:
+            return header, (call_arguments(payload, _HEAD_END),), {}
         items = loads(body[_HEAD_END:])
     else:
         header = header_of(payload)
