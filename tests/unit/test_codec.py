@@ -170,3 +170,43 @@ def test_an_open_file_is_refused_and_not_sent_as_what_is_in_it(tmp_path):
 def test_what_cannot_be_pickled_is_a_type_error_too():
     with pytest.raises(TypeError, match="pickle"):
         codec.encode(threading.Lock())
+
+
+LONG = 1 << 17
+
+
+@pytest.mark.parametrize("header", [b"", b"head", bytes(300)])
+@pytest.mark.parametrize("size", [LONG - 1, LONG, 3 * LONG + 5])
+def test_long_bytes_and_strings_come_out_whole(size, header):
+    data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+    text = "é" + "x" * size
+    values = [data.tobytes(), text, bytearray(data), {"deep": (data.tobytes(), data, [text] * 2)}, b"short"]
+    back = travel(values, header)
+    assert back[:3] == values[:3] and back[4] == b"short"
+    assert back[3]["deep"][0] == data.tobytes()
+    assert np.array_equal(back[3]["deep"][1], data)
+    assert back[3]["deep"][2] == [text, text]
+    assert travel(values[0], header) == values[0]
+    assert type(travel(values[2], header)) is bytearray
+
+
+def test_what_lies_beside_long_bytes_has_every_way_to_travel():
+    number = 5
+    back = travel([bytes(LONG), lambda: number, procession.Lock()])
+    assert back[0] == bytes(LONG) and back[1]() == 5
+    assert back[2].acquire()
+    with pytest.raises(CannotEncode):
+        codec.encode([bytes(LONG), (i for i in "ab")])
+
+
+def test_long_bytes_share_no_message_with_others():
+    assert codec.encode_as_bytes([bytes(LONG)]) is None
+    assert codec.encode_as_bytes([bytes(LONG - 1)]) is not None
+
+
+def test_a_message_takes_no_more_than_it_has_room_for():
+    message = _core.message_new([], 100)
+    message.fill(90, bytes(10))
+    for at in (91, 100, 101, 1 << 40):
+        with pytest.raises(ValueError, match="do not fit"):
+            message.fill(at, bytes(10))

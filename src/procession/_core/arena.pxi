@@ -303,6 +303,22 @@ cdef dict blocks = {}
 cdef dict own_blocks = {}
 
 
+cdef int fill_from(uint64_t offset, data, uint64_t room) except -1:
+    """Copy `data` into the arena, where there is that much room in a block of ours."""
+    cdef Py_buffer source
+    cdef psn_status status
+    PyObject_GetBuffer(data, &source, PyBUF_CONTIG_RO)
+    try:
+        if <uint64_t>source.len > room:
+            raise ValueError(f"{source.len} bytes do not fit where there is room for {room}")
+        with nogil:
+            status = psn_arena_fill(&arena, offset, source.buf, <uint64_t>source.len)
+        check(status, <uint64_t>source.len)
+    finally:
+        PyBuffer_Release(&source)
+    return 0
+
+
 cdef class Block:
     """A block of the arena that this process holds; freed when no process holds it any more.
 
@@ -354,17 +370,7 @@ cdef class Block:
 
     def fill(self, data) -> None:
         """Copy `data` to the beginning, by the way that is cheapest for these pages."""
-        cdef Py_buffer source
-        cdef psn_status status = PSN_OK
-        PyObject_GetBuffer(data, &source, PyBUF_CONTIG_RO)
-        try:
-            if <uint64_t>source.len > self.block_size:
-                raise ValueError(f"{source.len} bytes do not fit a block of {self.block_size}")
-            with nogil:
-                status = psn_arena_fill(&arena, self.handle.offset, source.buf, <uint64_t>source.len)
-            check(status, <uint64_t>source.len)
-        finally:
-            PyBuffer_Release(&source)
+        fill_from(self.handle.offset, data, self.block_size)
 
 
 cdef Block block_object(psn_handle handle):

@@ -27,6 +27,11 @@ cdef class Message:
         cdef psn_message *message = self.view()
         PyBuffer_FillInfo(buffer, self, psn_message_body(message), <Py_ssize_t>message.body_size, 0, flags)
 
+    def fill(self, uint64_t at, data) -> None:
+        """Copy `data` into the body from `at` on, in the way that is cheapest for what is large."""
+        fill_from(self.handle.offset + <uint64_t>(psn_message_body(self.view()) - <uint8_t *>self.view()) + at, data,
+                  self.view().body_size - min(at, self.view().body_size))
+
     @property
     def refs(self) -> list[Block]:
         """The blocks that it refers to; this process holds them from now on."""

@@ -36,12 +36,54 @@ def claim_nothing() -> None:
     store_relaxed64(&claim.first, load_relaxed64(&claim.to))
 
 
+# Bytes and strings of this length are copied straight into the arena, and not among others.
+cdef Py_ssize_t LONG = 131072
+
+
 cdef inline bint has_plain_type(value):
-    """Whether nothing in `value` runs code of the user's, or can fail, when it is unpickled."""
+    """Whether nothing in `value` runs code of the user's, or can fail, when it is unpickled; and it is not long."""
     cdef PyTypeObject *kind = Py_TYPE(value)
-    return (kind == <PyTypeObject *>int or kind == <PyTypeObject *>str or kind == <PyTypeObject *>float
-            or kind == <PyTypeObject *>bytes or value is None or kind == <PyTypeObject *>bool
-            or kind == <PyTypeObject *>complex)
+    if kind == <PyTypeObject *>str:
+        return len(<str>value) < LONG
+    if kind == <PyTypeObject *>bytes:
+        return len(<bytes>value) < LONG
+    return (kind == <PyTypeObject *>int or kind == <PyTypeObject *>float or value is None
+            or kind == <PyTypeObject *>bool or kind == <PyTypeObject *>complex)
+
+
+cdef bint holds_long(value, int depth):
+    cdef PyObject *name
+    cdef PyObject *item
+    cdef Py_ssize_t at = 0
+    if type(value) is bytes:
+        return len(<bytes>value) >= LONG
+    if type(value) is str:
+        return len(<str>value) >= LONG
+    if type(value) is bytearray:
+        return len(<bytearray>value) >= LONG
+    if depth == 0:
+        return False
+    if type(value) is tuple:
+        if len(<tuple>value) <= 64:
+            for part in <tuple>value:
+                if holds_long(part, depth - 1):
+                    return True
+    elif type(value) is list:
+        if len(<list>value) <= 64:
+            for part in <list>value:
+                if holds_long(part, depth - 1):
+                    return True
+    elif type(value) is dict:
+        if len(<dict>value) <= 64:
+            while PyDict_Next(<dict>value, &at, &name, &item):
+                if holds_long(<object>item, depth - 1):
+                    return True
+    return False
+
+
+def has_long(value) -> bool:
+    """Whether long bytes or a long string lie in `value`, as far as can be seen at a glance."""
+    return holds_long(value, 3)
 
 
 cdef bint plain_deep(value, int depth):

@@ -32,6 +32,7 @@ from procession._core import (
     block_set_own,
     dump_plain,
     exported,
+    has_long,
     is_plain,
     message_in,
     message_new,
@@ -76,6 +77,7 @@ _HEAD = struct.Struct("<BxxxII")
 _ENTRY = struct.Struct("<QqQ")
 _INSIDE = -1
 _READONLY, _OFFSET_SHIFT = 1, 1  # what a buffer is like: a flag, and where in its block it begins
+_LONGEST_FRAME = 1 << 18  # bytes of a pickle that is written in pieces: no piece of more but what is long by itself
 _ALIGNMENT = 16
 
 
@@ -90,20 +92,25 @@ def encode(value: Any, header: bytes = b"", *, main_by_value: bool = False) -> P
     if not header and (plain := dump_plain(value)) is not None:
         return plain
     buffers: list[pickle.PickleBuffer] = []
+    if has_long(value):
+        parts = _dump_in_parts(value, buffers, descriptors.mark(), main_by_value)
+        return _frame(parts, header, buffers, take_exported())
     data = _dump(value, buffers, descriptors.mark(), main_by_value)
     if buffers or exported or len(header) > 255:
-        return _frame(data, header, buffers, take_exported())
+        return _frame([data], header, buffers, take_exported())
     return short_head(header) + data if header else data
 
 
 def encode_as_bytes(value: Any, *, main_by_value: bool = False) -> bytes | None:
-    """The same, or None if more than bytes belongs to it: buffers, which are not copied for that, or handles.
+    """The same, or None if it wants a message of its own: buffers or handles belong to it, or it is long.  Copies none of that.
 
     Raises:
         CannotEncode: as encode() does.
     """
     if (plain := dump_plain(value)) is not None:
         return plain
+    if has_long(value):
+        return None
     buffers: list[pickle.PickleBuffer] = []
     before = descriptors.mark()
     data = _dump(value, buffers, before, main_by_value)
@@ -126,6 +133,31 @@ def _dump(value: Any, buffers: list[pickle.PickleBuffer], before: int, main_by_v
     except Exception as error:
         data = _dump_otherwise(value, buffers, error, before)
     return data
+
+
+class _Parts:
+    """As a file, it keeps the pieces of a pickle; long bytes are pieces of their own, and not copied."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.write = parts.append
+
+
+def _dump_in_parts(value: Any, buffers: list[pickle.PickleBuffer], before: int, main_by_value: bool) -> list[bytes]:
+    if exported:
+        take_exported()
+    parts: list[bytes] = []
+    try:
+        if has_extra_reducers():
+            make_pickler(_Parts(parts), buffers.append).dump(value)
+        else:
+            pickle.Pickler(_Parts(parts), 5, buffer_callback=buffers.append).dump(value)
+        if main_by_value and any(b"__main__" in part for part in parts if len(part) < _LONGEST_FRAME):
+            parts = [_dump_by_value(value, buffers, before)]
+    except Exception as error:
+        parts = [_dump_otherwise(value, buffers, error, before)]
+    return parts
 
 
 def short_head(header: bytes) -> bytes:
@@ -225,7 +257,7 @@ def _dump_otherwise(value: Any, buffers: _Buffers, complaint: Exception, before:
             ) from complaint
 
 
-def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], exported: list[Block]) -> Message:
+def _frame(parts: list[bytes], header: bytes, buffers: list[pickle.PickleBuffer], exported: list[Block]) -> Message:
     """A message with a pickle, its buffers and the blocks that it mentions."""
     refs = list(exported)
     entries: list[tuple[int, int, int]] = []
@@ -247,7 +279,7 @@ def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], expor
             room = _aligned(room) + raw.nbytes
             small.append(raw)
         entries.append((raw.nbytes, place, raw.readonly | offset << _OFFSET_SHIFT))
-    message = message_new(refs, room + len(data))
+    message = message_new(refs, room + sum(map(len, parts)))
     body = memoryview(message)
     _HEAD.pack_into(body, 0, _FRAME, len(buffers), len(header))
     at = _HEAD.size
@@ -260,7 +292,9 @@ def _frame(data: bytes, header: bytes, buffers: list[pickle.PickleBuffer], expor
         at = _aligned(at)
         body[at : at + raw.nbytes] = raw
         at += raw.nbytes
-    body[at:] = data
+    for part in parts:
+        message.fill(at, part)
+        at += len(part)
     return message
 
 
@@ -284,7 +318,7 @@ def as_message(payload: Payload) -> Message:
     if isinstance(payload, Message):
         return payload
     message = message_new([], len(payload))
-    memoryview(message)[:] = payload
+    message.fill(0, payload)
     return message
 
 
