@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -219,6 +220,43 @@ void psn_bell_clear(int fd) {
 }
 
 void psn_bell_close(int fd) { close(fd); }
+
+/* ---- packets ---- */
+
+psn_status psn_packet_send(int fd, uint8_t first, const void *data, size_t size) {
+    struct iovec parts[2] = {{&first, 1}, {(void *)(uintptr_t)data, size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    if (sendmsg(fd, &message, MSG_NOSIGNAL) >= 0)
+        return PSN_OK;
+    return errno == EINTR ? PSN_INTERRUPTED : PSN_OS_ERROR;
+}
+
+psn_status psn_packet_receive(int fd, struct psn_packet *packet) {
+    static _Thread_local uint8_t room[PSN_PACKET_ROOM]; /* pages that no packet was long enough for are never there */
+    union {
+        char space[CMSG_SPACE(PSN_PACKET_DESCRIPTORS * sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    struct iovec part = {room, sizeof room};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+    ssize_t size = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (size < 0)
+        return errno == EINTR ? PSN_INTERRUPTED : PSN_OS_ERROR;
+    packet->data = room;
+    packet->size = (size_t)size;
+    packet->is_cut = message.msg_flags & MSG_TRUNC;
+    packet->has_lost = message.msg_flags & MSG_CTRUNC;
+    packet->descriptor_count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(packet->descriptors + packet->descriptor_count, CMSG_DATA(c), count * sizeof(int));
+        packet->descriptor_count += (uint32_t)count;
+    }
+    return PSN_OK;
+}
 
 /* ---- processes ---- */
 

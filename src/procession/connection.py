@@ -272,6 +272,13 @@ class PacketConnection(Connection):
         handle = self._for_writing()
         (self._packets or self._end(handle)).send_object(obj)
 
+    def send_bytes(self, buf: Buffer, offset: int = 0, size: int | None = None) -> None:
+        """Send bytes, or `size` of them from `offset` on, as one message."""
+        if type(buf) is not bytes or offset != 0 or size is not None:
+            return super().send_bytes(buf, offset, size)
+        handle = self._for_writing()
+        return (self._packets or self._end(handle)).send(buf)
+
     def _send(self, data: memoryview) -> None:
         (self._packets or self._end(self._for_writing())).send(data)
 

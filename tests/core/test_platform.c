@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 /* ---- waiting ---- */
@@ -555,7 +556,26 @@ static void memory_is_written_and_discarded(void) {
     CHECK(psn_memory_total() > 1 << 20);
 }
 
+static void packets_arrive_whole_and_the_end_is_seen(void) {
+    int ends[2];
+    static struct psn_packet packet;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+    OK(psn_packet_send(ends[0], 7, "abc", 3));
+    OK(psn_packet_send(ends[0], 0, "", 0));
+    OK(psn_packet_receive(ends[1], &packet));
+    EQUAL(packet.size, 4);
+    EQUAL(memcmp(packet.data, "\7abc", 4), 0);
+    CHECK(!packet.is_cut && !packet.has_lost && packet.descriptor_count == 0);
+    OK(psn_packet_receive(ends[1], &packet));
+    EQUAL(packet.size, 1);
+    close(ends[0]);
+    OK(psn_packet_receive(ends[1], &packet));
+    EQUAL(packet.size, 0);
+    close(ends[1]);
+}
+
 static const struct test tests[] = {
+    TEST(packets_arrive_whole_and_the_end_is_seen),
     TEST(a_wake_with_nobody_waiting_does_nothing),
     TEST(a_wake_between_prepare_and_commit_is_not_lost),
     TEST(a_wait_ends_at_its_deadline),

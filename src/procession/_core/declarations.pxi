@@ -48,6 +48,15 @@ cdef extern from "platform.h" nogil:
     void psn_bell_ring(uint64_t name)
     void psn_bell_clear(int fd)
     void psn_bell_close(int fd)
+    struct psn_packet:
+        const uint8_t *data
+        size_t size
+        bint is_cut
+        bint has_lost
+        uint32_t descriptor_count
+        int *descriptors
+    psn_status psn_packet_send(int fd, uint8_t first, const void *data, size_t size)
+    psn_status psn_packet_receive(int fd, psn_packet *packet)
     psn_status psn_die_with_parent(uint32_t parent)
     void psn_kill_descendants(uint32_t pid)
     void psn_end_by_signal(int number)

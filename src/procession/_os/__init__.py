@@ -18,7 +18,7 @@
     packet_pair()               -> two connected descriptors that carry packets
     carries_packets(fd)         -> whether it is one of such two
     packet_socket(fd)           -> socket object for one of them, without owning it
-    send_packet(end, parts, fds), receive_packet(end, room) -> (size, fds)
+    send_packet(end, parts, fds), receive_packet(end, room) -> (size, fds), refuse_packet(fds, is_cut)
     wait_for_hangup(fd, timeout) -> whether the other end is closed
     memory_file()               -> descriptor of a file without a name
     memory_write(fd, data, at), memory_read(fd, size, at) -> bytes, memory_view(fd, size) -> what is in it, without a copy
@@ -65,6 +65,7 @@ from procession._os.posix_packets import (
     packet_pair,
     packet_socket,
     receive_packet,
+    refuse_packet,
     send_packet,
     wait_for_hangup,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "packet_pair",
     "packet_socket",
     "receive_packet",
+    "refuse_packet",
     "send_packet",
     "start_program",
     "thread_count",

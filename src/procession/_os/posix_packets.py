@@ -14,6 +14,7 @@ from collections.abc import Sequence
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
+    from typing import NoReturn
 
     from typing_extensions import Buffer
 
@@ -30,6 +31,7 @@ __all__ = [
     "packet_pair",
     "packet_socket",
     "receive_packet",
+    "refuse_packet",
     "send_packet",
     "wait_for_hangup",
 ]
@@ -97,14 +99,17 @@ def receive_packet(end: socket.socket, room: bytearray) -> tuple[int, list[int]]
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(content[: len(content) - len(content) % _ITEM])
-    if not flags & _IS_INCOMPLETE:
-        return size, list(fds)
+    if flags & _IS_INCOMPLETE:
+        refuse_packet(list(fds), is_cut=bool(flags & _IS_TRUNCATED))
+    return size, list(fds)
+
+
+def refuse_packet(fds: Sequence[int], *, is_cut: bool) -> NoReturn:
+    """Close what came with a packet of which not all could be taken, and say why."""
     for fd in fds:
         os.close(fd)
-    if flags & _IS_TRUNCATED:
-        raise OSError(
-            errno.EMSGSIZE, f"a packet of more than {len(room)} bytes came; nothing of procession's sends such"
-        )
+    if is_cut:
+        raise OSError(errno.EMSGSIZE, "a packet came that is longer than any that procession sends")
     raise OSError(
         errno.EMFILE,
         "too many open files: a message came with descriptors that this process has no room for, and is lost; "

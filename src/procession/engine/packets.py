@@ -30,18 +30,16 @@ from procession.errors import SharedObjectGone
 __all__ = ["INLINE", "End", "Parcel"]
 
 INLINE = 1 << 17  # bytes up to which a message lies in its packet
-_PLAIN = b"\0"
 _LARGE, _KEEPS, _DESCRIPTORS = 1, 2, 4
 _HEAD = struct.Struct("<BQQQ")
-_ROOM = INLINE + _HEAD.size
-_JOINED = 4096  # bytes up to which copying is cheaper than a list of parts
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05
 _FRESH, _HAS_BEEN_READ = b"\0", b"\1"
 _DATA_AT = 64
 _FILES_KEPT = 2
 _KEPT_SIZE = 32 << 20
 
-_rooms: list[bytearray] = []  # to receive into; taken out while in use, for a signal handler may receive as well
+_packet_send = _core.packet_send
+_packet_receive = _core.packet_receive
 
 
 class End:
@@ -60,7 +58,7 @@ class End:
 
     # ---- sending ----
 
-    def send(self, data: memoryview) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send bytes as a message.
 
         Raises:
@@ -100,11 +98,7 @@ class End:
         size = len(data)
         if size <= INLINE and not blocks and not fds:
             try:
-                if size <= _JOINED:
-                    os.write(self._socket.fileno(), _PLAIN + data)
-                else:
-                    os.writev(self._socket.fileno(), (_PLAIN, data))
-                return
+                return _packet_send(self._socket.fileno(), data)
             except ConnectionResetError:
                 raise _broken() from None
             except OSError as error:
@@ -196,20 +190,20 @@ class End:
             EOFError: all who could send are gone, and nothing is left.
             OSError: it came with descriptors that this process has no room for, and is lost.
         """
-        room = _rooms.pop() if _rooms else bytearray(_ROOM)
+        fd = self._socket.fileno()
         try:
-            try:
-                size, fds = _os.receive_packet(self._socket, room)
-            except ConnectionResetError:
-                # The other end was closed before it had read everything: said once, and before what it had sent itself.
-                size, fds = _os.receive_packet(self._socket, room)
-            if size and not fds and room[0] == 0:
-                return bytes(memoryview(room)[1:size])
-            if not size and not fds:
-                raise EOFError
-            return Parcel(bytes(memoryview(room)[:size]), fds)
-        finally:
-            _rooms.append(room)
+            packet = _packet_receive(fd)
+        except ConnectionResetError:
+            # The other end was closed before it had read everything: said once, and before what it had sent itself.
+            packet = _packet_receive(fd)
+        if isinstance(packet, bytes):
+            return packet
+        data, fds, is_cut, has_lost = packet
+        if is_cut or has_lost:
+            _os.refuse_packet(fds, is_cut=is_cut)
+        if not data and not fds:
+            raise EOFError
+        return Parcel(data, fds)
 
 
 def _broken() -> BrokenPipeError:
