@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` turns numbers into enums, which costs more than the call
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Hold"]
+__all__ = ["Deaf", "Hold", "hear_interrupts"]
 
 _SIGINT = 2
 
@@ -64,3 +65,32 @@ class Hold:
     def is_due(self) -> bool:
         """Whether a signal waits for the end of the context."""
         return self._noted is not None
+
+
+class Deaf:
+    """As a context: this thread hears no SIGINT, and neither does a child that is started meanwhile.
+
+    So the starter knows of the child before it is interrupted.  One that hit a child in its hooks after the fork would be
+    lost, and one right after them would let it go on as its parent.
+    """
+
+    def __enter__(self) -> Deaf:
+        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_SIGINT})
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Meanwhile it does."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+def hear_interrupts() -> None:
+    """In a child that was started deaf: from now on SIGINT is heard, also one that came before."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_SIGINT})

@@ -9,35 +9,27 @@ Whatever the method, the child is this process's own: its exit code is ours to c
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` turns numbers into enums: pages that a forked child must copy
 import atexit
 import functools
 import os
-import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from procession import _core, _os
-from procession.engine import bystanders, codec, descriptors, lifetime, memory
+from procession.engine import bystanders, codec, descriptors, fork_server, lifetime, memory
 from procession.engine.children import Child
-from procession.engine.clock import deadline_after
-from procession.engine.interrupts import Hold
-from procession.engine.program import command_line, frozen_command, main_facts
-from procession.errors import OutOfMemory, StartFailed
+from procession.engine.fork_server import start_fresh
+from procession.engine.interrupts import Deaf, Hold, hear_interrupts
+from procession.engine.program import frozen_command, main_facts
+from procession.errors import OutOfMemory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Any, NoReturn
 
 __all__ = [
-    "ANSWER",
-    "DEAF",
-    "KNOWN",
-    "QUIET",
-    "REQUEST",
     "end_process",
     "flush_streams",
     "fork_server_pid",
@@ -49,15 +41,8 @@ __all__ = [
     "warm_up",
 ]
 
-# To the fork server: an identity, how many descriptors come with this packet and those that follow, and flags.
-REQUEST = struct.Struct("<qII")
-QUIET, DEAF, KNOWN = 1, 2, 4  # for the first two see start(), for the last _ForkServer.fork()
-ANSWER = struct.Struct("<q")  # a pid, or minus errno
-
-_SIGINT = (2,)
 _FORK_WARNS = sys.version_info >= (3, 12)
 _booting = False
-_preload: list[str] = ["__main__"]
 
 
 def preload(modules: list[str]) -> None:
@@ -68,7 +53,7 @@ def preload(modules: list[str]) -> None:
     """
     if not all(isinstance(name, str) for name in modules):
         raise TypeError("module_names must be a list of strings")
-    _preload[:] = modules
+    fork_server.preloaded[:] = modules
 
 
 def set_booting(booting: bool) -> None:
@@ -103,7 +88,7 @@ def start(
             "so that a child can import the module without running it."
         )
     memory.ensure()
-    with _limits_told(), _Deaf() as hush:
+    with _limits_told(), Deaf() as hush:
         if method == "fork":
             entry = body if deaf else functools.partial(_hear_and_run, hush, body)
             if not _core.is_only_thread():
@@ -130,53 +115,24 @@ def _limits_told() -> Iterator[None]:
         raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: no process can be started; {hint}") from error
 
 
-class _Deaf:
-    """As a context: this thread hears no SIGINT, and neither does a child that is started meanwhile.
-
-    So the starter knows of the child before it is interrupted.  One that hit a child in its hooks after the fork would be
-    lost, and one right after them would let it go on as its parent.
-    """
-
-    def __enter__(self) -> _Deaf:
-        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        """Meanwhile it does."""
-        self.__exit__()
-        try:
-            yield
-        finally:
-            self.__enter__()
-
-
-def hear_interrupts() -> None:
-    """In a child that was started deaf: from now on SIGINT is heard, also one that came before."""
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _SIGINT)
-
-
-def _start_apart(method: str, body: Body, hush: _Deaf, *, quiet: bool, deaf: bool) -> Child:
+def _start_apart(method: str, body: Body, hush: Deaf, *, quiet: bool, deaf: bool) -> Child:
     flush_streams()  # nothing of it can come twice, but what was printed before the start should come before the child's
     identity = _core.process_reserve()
     try:
         facts = main_facts()
-        flags = QUIET * quiet | DEAF * deaf
+        flags = fork_server.QUIET * quiet | fork_server.DEAF * deaf
         # The server's children know what it was told; that is all there is to tell, but where a program has changed it.
         if method == "spawn" or facts != _fork_server.facts:
             header = codec.encode_in_band(facts | {"flags": flags})
         else:
             header = b""
-            flags |= KNOWN
+            flags |= fork_server.KNOWN
         with descriptors.Bundle(is_for_child=True) as bundle:
             payload = codec.encode(body, header, main_by_value="main" not in facts)
             _core.message_give(codec.as_message(payload), identity)
             with _room_for_sentinel():
                 if method == "spawn":
-                    pid = _start_fresh("procession.worker.boot", identity, bundle.fds)
+                    pid = start_fresh("procession.worker.boot", identity, bundle.fds)
                 else:
                     pid = _fork_server.fork(identity, flags, facts, bundle.fds, hush)
             return Child(pid, identity)
@@ -246,7 +202,7 @@ def _room_for_sentinel() -> Iterator[None]:
         os.close(spare)
 
 
-def _hear_and_run(hush: _Deaf, body: Body) -> int:
+def _hear_and_run(hush: Deaf, body: Body) -> int:
     hush.__exit__()
     return body()
 
@@ -281,156 +237,7 @@ def end_process(body: Callable[[], int]) -> NoReturn:
                 os._exit(code & 0xFF)
 
 
-def _start_fresh(module: str, identity: int, fds: list[int]) -> int:
-    arena = _core.arena_fd()
-    return _os.start_program(command_line(module, [arena, identity, *fds]), [arena, *fds])
-
-
-class _ForkServer:
-    """Our end of the fork server: a small interpreter, started once, that forks a sibling of itself at each request.
-
-    Attributes:
-        facts: what the server that runs was told of this interpreter; see program.main_facts().
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._server: Child | None = None
-        self._takes_part = False
-        self._answered = 0  # the pid of the last child
-        self.facts: dict[str, Any] | None = None
-
-    def _take_part(self) -> None:
-        """Where there was never a server there is nothing to do at forks and at the end."""
-        if not self._takes_part:
-            self._takes_part = True
-            lifetime.on_fork_in_child(self, _ForkServer._forget)
-            lifetime.at_exit(self, _ForkServer.stop, priority=-100)
-
-    def fork(self, identity: int, flags: int, facts: dict[str, Any], fds: list[int], hush: _Deaf) -> int:
-        """Have the child that `identity` was reserved for made, with copies of these descriptors; its pid.
-
-        With KNOWN it is to be like the server, which is to have been told these facts.
-        """
-        self._take_part()
-        with self._lock:
-            if flags & KNOWN and self.facts != facts:
-                self._drop()  # it was another one that was
-            try:
-                # If the first server has died, another.
-                answer = self._ask(identity, flags, facts, fds, hush) or self._ask(identity, flags, facts, fds, hush)
-            except BaseException:
-                self._abandon(identity)
-                raise
-        if not answer:
-            raise StartFailed("the fork server ends as soon as it is started; see what it printed")
-        pid = self._answered = int(ANSWER.unpack(answer)[0])
-        if pid < 0:
-            raise OSError(-pid, os.strerror(-pid))
-        return pid
-
-    def _ask(self, identity: int, flags: int, facts: dict[str, Any], fds: list[int], hush: _Deaf) -> bytes | None:
-        connection = self._connect(facts)
-        try:
-            for at in range(0, len(fds) or 1, _os.DESCRIPTORS_LIMIT):
-                part = fds[at : at + _os.DESCRIPTORS_LIMIT]
-                _os.send_packet(connection, [REQUEST.pack(identity, len(fds), flags)], part)
-            with hush.lifted():  # it may hang in an import
-                _os.wait_readable([connection.fileno()], None)
-            answer = connection.recv(ANSWER.size)
-        except OSError:
-            answer = b""
-        if len(answer) == ANSWER.size:
-            return answer
-        self._drop()
-        return None
-
-    def _connect(self, facts: dict[str, Any]) -> socket.socket:
-        if self._socket is None:
-            import socket
-
-            told = {**facts, "preload": list(_preload)}
-            identity = _core.process_reserve()
-            ours = theirs = None
-            try:
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                _core.message_give(codec.as_message(codec.encode(None, codec.encode_in_band(told))), identity)
-                with theirs, _Deaf():
-                    pid = _start_fresh("procession.worker.server", identity, [theirs.fileno()])
-                    self._server = Child(pid, identity)
-            except BaseException:
-                if ours is not None:
-                    ours.close()
-                if self._server is None:
-                    _core.process_sweep(identity, False)
-                raise
-            self._socket = ours
-            self.facts = facts
-        return self._socket
-
-    def _abandon(self, identity: int) -> None:
-        """Whoever has asked for this child was interrupted: there must be none, nor an answer for the next one to read."""
-        if self._server is not None and self._socket is not None:
-            self._server.end()
-            try:
-                answer = self._socket.recv(ANSWER.size)
-            except OSError:
-                answer = b""
-            if len(answer) == ANSWER.size and (pid := ANSWER.unpack(answer)[0]) > 0:
-                self._answered = pid
-                Child(pid, identity).end()
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self.facts = None
-        if self._server is not None:
-            self._server.wait(deadline_after(1.0))
-            self._server.end()
-            spare, self._server = self._server.claim[3], None
-            if spare not in (0, self._answered):
-                _os.wait_for_end(spare, 1.0)  # it ends with the server
-
-    @property
-    def spare_pid(self) -> int:
-        """Of the child that waits to be needed; 0 if there is none."""
-        if self._server is None:
-            return 0
-        pid = _core.process_claim(self._server.identity)[3]
-        return 0 if pid == self._answered else pid
-
-    @property
-    def pid(self) -> int | None:
-        """The server's, None before it was needed."""
-        return None if self._server is None else self._server.pid
-
-    def ensure_running(self) -> None:
-        """Start the server unless it runs."""
-        self._take_part()
-        with self._lock:
-            if self._server is not None and self._server.poll() is not None:
-                self._drop()
-            self._connect(main_facts())
-
-    def stop(self) -> None:
-        """End the server; its children go on."""
-        with self._lock:
-            self._drop()
-
-    def _forget(self) -> None:
-        """In a forked child: the server is the parent's."""
-        self._lock = threading.Lock()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self._server = None
-        self.facts = None
-
-
-_fork_server = _ForkServer()
+_fork_server = fork_server.ForkServer()
 
 
 def warm_up() -> None:

@@ -8,7 +8,7 @@ import sys
 import types
 
 from procession import _core
-from procession.engine import codec, descriptors, launch, lifetime, memory, program
+from procession.engine import codec, descriptors, fork_server, interrupts, launch, lifetime, memory, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main_of_frozen() -> NoReturn:
 def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None = None) -> NoReturn:
     """Be the child that the boot message of this process's slot describes, with the descriptors that it mentions.
 
-    What the parent is like it says in its header, with the flags (see launch.REQUEST), unless these are given.
+    What the parent is like it says in its header, with the flags (see fork_server.REQUEST), unless these are given.
     """
 
     def body() -> int:
@@ -51,8 +51,8 @@ def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None =
         header = codec.header_of(message)
         its_facts: dict[str, Any] = codec.decode(header) if header else facts or {}
         its_flags = its_facts["flags"] if flags is None else flags
-        if not its_flags & launch.DEAF:
-            launch.hear_interrupts()
+        if not its_flags & fork_server.DEAF:
+            interrupts.hear_interrupts()
         try:
             if its_facts:
                 prepare(its_facts)
@@ -62,7 +62,7 @@ def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None =
             else:
                 task = codec.decode(message)
         except BaseException as error:
-            if its_flags & launch.QUIET:
+            if its_flags & fork_server.QUIET:
                 return 1
             raise error.with_traceback(_theirs(error.__traceback__)) from None
         del message

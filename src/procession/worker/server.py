@@ -19,7 +19,7 @@ import socket
 
 from procession import _core, _os
 from procession.engine import codec, launch, lifetime, memory
-from procession.engine.launch import ANSWER, KNOWN, REQUEST
+from procession.engine.fork_server import ANSWER, KNOWN, REQUEST
 from procession.worker import boot, cores, life, loop
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ __all__ = ["main"]
 _STEP, _LARGEST = 16, 512
 _STRETCH = 8192  # bytes without a gap from which on the rest of it is taken to be new
 _MOST = 20_000
-_WORDS = b"TA"
+_TAKING, _ANSWERED = 1, 2  # what the spare is doing with a request
 _fillers: list[object] = []
 
 _ = loop  # imported here, so that no worker has to
@@ -74,11 +74,9 @@ def _serve(requests: socket.socket) -> int:
         # Not before the first child, who may be waited for: what every worker would have to look for.
         if cores.look_around():
             gc.freeze()
-        said = b""
-        while part := os.read(gate, len(_WORDS)):
-            said += part
+        os.read(gate, 1)
         os.close(gate)
-        if said not in (b"", _WORDS):
+        if _core.process_claim(_core.process_identity())[2] == _TAKING:
             break  # it died with a request that it may not have answered: so the parent must not wait for one any more
     return 0
 
@@ -90,23 +88,24 @@ def _start_spare(requests: socket.socket, facts: dict[str, Any]) -> int:
     the parent, whose child it is even if it is never needed.
 
     Returns:
-        a pipe in which it says that it takes a request, and that it has answered; -1 if none can be forked.
+        a pipe that ends when it is spare no longer; -1 if none can be forked.  How far it has come then is in the slot, too.
     """
     try:
         gate, theirs = os.pipe()
     except OSError:
         return -1
+    _core.claim_running(_core.NOT_RUNNING)
     pid = _fork(0)
     if pid == 0:
         os.close(gate)
         # Whatever comes first: a request, the end of the parent, or that of the server.
         if theirs in _os.wait_readable([requests.fileno(), theirs], None):
             os._exit(0)
-        os.write(theirs, _WORDS[:1])
+        _core.claim_running(_TAKING)
         identity, flags, fds = _next_request(requests)
         if identity:
             requests.send(ANSWER.pack(os.getpid()))
-        os.write(theirs, _WORDS[1:])
+        _core.claim_running(_ANSWERED)
         os.close(theirs)
         if not identity:
             os._exit(0)
