@@ -144,7 +144,7 @@ def shared(setting: Setting, *, size: int) -> float:
     handles = [handle] * SHARED_BY
     with setting.context.Pool(setting.workers) as pool:
         expect(pool.map(read_shared, handles) == [0.0] * SHARED_BY, "a worker saw another array than was shared")
-        return seconds_per_item(lambda: pool.map(read_shared, handles), items=SHARED_BY, least_s=setting.seconds(0.3))
+        return seconds_per_item(lambda: pool.map(read_shared, handles), items=SHARED_BY, least_s=setting.seconds(0.5))
 
 
 def shared_by_joblib(setting: Setting) -> float:

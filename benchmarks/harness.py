@@ -33,6 +33,7 @@ QUIET_WINDOW_S = 0.2
 QUIET_WAIT_S = 2.0
 MARK = "BENCHMARKS_CHILD"
 CLEARED_WITHIN_S = 5.0
+SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Plan:
 
 def fewer(rounds: int) -> int:
     """Of what is not measured so often."""
-    return (rounds + 1) // 2
+    return max(1, rounds // 2)
 
 
 def run(plan: Plan, *, announce: Callable[[str], None]) -> Results:
@@ -93,7 +94,10 @@ def measure_once(measure: Measure | Curve, side_name: str, plan: Plan) -> Outcom
     """One measurement in a fresh interpreter, whose processes are all gone afterwards."""
     side = measure.sides[side_name]
     module = plan.candidate if side.module == OURS else side.module or MODULES["stdlib"]
-    with TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder:
+    with (
+        TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True) as folder,
+        TemporaryDirectory(prefix="benchmarks-", dir=SHARED_MEMORY, ignore_cleanup_errors=True) as memory_folder,
+    ):
         result_path = Path(folder, "result.json")
         output_path = Path(folder, "output.txt")
         # The output goes to a file, not to a pipe: a process left behind would hold the pipe open.
@@ -104,7 +108,8 @@ def measure_once(measure: Measure | Curve, side_name: str, plan: Plan) -> Outcom
                     *(side.method or plan.method, str(plan.workers), plan.size, str(result_path)),
                 ],
                 cwd=ROOT,
-                env=os.environ | {MARK: folder, "TMPDIR": folder},
+                # joblib's own choice of a place, but one that is emptied if joblib cannot do it any more
+                env=os.environ | {MARK: folder, "TMPDIR": folder, "JOBLIB_TEMP_FOLDER": memory_folder},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

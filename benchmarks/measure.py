@@ -32,6 +32,7 @@ AFFORDABLE_S = 0.3
 
 DIVISORS = {"full": 1, "quick": 10, "trial": 1000}
 MAIN = "benchmarks.child"
+START_MAIN = "benchmarks.start_child"
 NUMPY_MAIN = "benchmarks.numpy_child"
 
 

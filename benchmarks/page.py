@@ -150,7 +150,7 @@ def peers(results: Results) -> str:
     for name, note in NOTES.items():
         package = "joblib" if name == "loky" else name
         version = versions.get(package) if package in PACKAGES else f"Python {results.run['python']}"
-        lines.append([name, version or "not installed", note])
+        lines.append([name, f"{'of joblib ' if name == 'loky' else ''}{version or 'not installed'}", note])
     return markdown(["peer", "version", "how it is set up"], lines, left_columns=3)
 
 

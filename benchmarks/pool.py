@@ -6,8 +6,9 @@ Every pool is warm: the same call runs once before the clock starts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter, thread_time_ns
+from typing import Any
 
 from .measure import (
     AFFORDABLE_S,
@@ -84,19 +85,25 @@ def map_tiny(setting: Setting) -> float:
 
 def map_million_ints(setting: Setting) -> float:
     """One map call over a range."""
-    count = setting.count(1_000_000)
-    with open_pool(setting) as pool:
-        expect(list(pool.map(nop, range(count))) == list(range(count)), "map returned other results than it should")
-        return seconds_per_item(lambda: pool.map(nop, range(count)), items=count, least_s=setting.seconds(0.3))
+    return map_million(setting, nop, range(setting.count(1_000_000)))
 
 
 def map_million_strings(setting: Setting) -> float:
     """One map call over a list of short strings."""
-    count = setting.count(1_000_000)
-    texts = [f"item {number}" for number in range(count)]
+    return map_million(setting, nop_string, [f"item {number}" for number in range(setting.count(1_000_000))])
+
+
+def map_million(setting: Setting, function: Callable[[Any], Any], items: Sequence[Any]) -> float:
+    """All of them, or a tenth of them again and again."""
     with open_pool(setting) as pool:
-        expect(list(pool.map(nop_string, texts)) == texts, "map returned other results than it should")
-        return seconds_per_item(lambda: pool.map(nop_string, texts), items=count, least_s=setting.seconds(0.3))
+
+        def check(count: int) -> None:
+            results = list(pool.map(function, items[:count]))
+            expect(results == list(items[:count]), "map returned other results than it should")
+
+        count = affordable(check, len(items))
+        some = items[:count]
+        return seconds_per_item(lambda: pool.map(function, some), items=count, least_s=setting.seconds(0.3))
 
 
 def apply_round_trip(setting: Setting) -> float:

@@ -10,7 +10,20 @@ from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 
-from .measure import MAIN, MODULES, MS, NUMPY_MAIN, OURS, Goal, Measure, Setting, Side, expect, middle, seconds_per_item
+from .measure import (
+    MODULES,
+    MS,
+    NUMPY_MAIN,
+    OURS,
+    START_MAIN,
+    Goal,
+    Measure,
+    Setting,
+    Side,
+    expect,
+    middle,
+    seconds_per_item,
+)
 from .peers import open_pool
 
 GB = 1_000_000_000
@@ -82,7 +95,9 @@ def pool_sides(run: Callable[[Setting], float], *, main: str, method: str) -> di
     return {name: Side(run, MODULES.get(name), method, main) for name in names}
 
 
-def pool_row(name: str, work: str, figure: float | None, *, method: str, is_cold: bool, main: str = MAIN) -> Measure:
+def pool_row(
+    name: str, work: str, figure: float | None, *, method: str, is_cold: bool, main: str = START_MAIN
+) -> Measure:
     """A pool of two to its first result."""
     run = partial(pool_to_first_result, is_cold=is_cold)
     goals = [] if figure is None else [Goal(figure, ("stdlib",))]

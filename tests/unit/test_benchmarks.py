@@ -117,6 +117,13 @@ def test_the_page_says_why_a_side_has_no_figure():
     assert "- work, joblib: failed: no end within 60 s" in text
 
 
+def test_the_page_in_docs_is_what_its_results_and_reasons_make():
+    """If not: python -m benchmarks --from-json docs/benchmarks.json --page docs"""
+    docs = Path(page.__file__).parents[1] / "docs"
+    assert (docs / "benchmarks.md").read_text() == page.page(Results.from_json(docs / "benchmarks.json"))
+    assert (docs / "benchmarks.svg").stat().st_size < 100_000
+
+
 def test_the_terminal_shows_a_line_for_each_peer_that_was_measured():
     lines = table.plain(results_of(row_of(procession=1.0, stdlib=30.0, joblib=20.0))).splitlines()
     assert [line.split()[3:4] for line in lines[2:3]] == [["the"]]
