@@ -96,9 +96,8 @@ class Runner:
         self.failures: list[tuple[int, BaseException]] = []
         self.is_foreign = False
         self.is_over = False  # it has left the pool: no task runs any more
-        self.stop: list[
-            int
-        ] = []  # not empty: told to end, with so many values; or in a forked child, that has no part in this
+        # Not empty: told to end, when there were so many values; or in a forked child, which has no part in the pool.
+        self.stop: list[int] = []
         self.at = 0, 0  # position and item from which on the values are that belong to no piece yet
         self.oldest_ns = 0  # when the first of the unsent results came
         self.growth = Growth(spec.memory_limit) if spec.memory_limit else None
