@@ -100,6 +100,14 @@ def test_one_object_does_not_come_out_as_two():
     assert first is second
 
 
+def test_what_lies_in_one_tuple_does_not_come_out_as_two():
+    for make in (list, dict, lambda: ([],), lambda: {"a": [1]}):
+        pair = (make(), 1)
+        first, second = travel([pair, (pair,)])
+        assert first[0] is second[0][0]
+        assert travel({"a": [pair], "b": [pair]}) == {"a": [pair], "b": [pair]}
+
+
 def test_a_value_that_contains_itself_comes_out_so():
     ring = []
     ring.append(ring)

@@ -7,7 +7,8 @@
 #     TEXT width length characters, each as wide as Python has it | TUPLE or LIST count items | DICT count keys and values
 #
 # No pickle begins with one of these kinds, nor does anything else that is sent.  A container that can be changed is packed
-# only if nothing else refers to it but the one around it: what was one object must not come out as two.
+# only if nothing else refers to it but the one around it, nor to a tuple around that: what was one object must not come out as
+# two.
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *value)
@@ -51,6 +52,7 @@ cdef enum:
     KIND_LIST = 0x1a
     KIND_DICT = 0x1b
     DEEPEST = 4
+    SHARED = 0x100  # beside a depth: within a tuple that may be there twice
 
 
 cdef inline bint is_packed(uint8_t kind) noexcept:
@@ -94,12 +96,14 @@ cdef uint8_t *pack_container(uint8_t *at, uint8_t *end, PyObject *value, int dep
     cdef Py_ssize_t count, i, place = 0
     cdef PyObject *name
     cdef PyObject *item
-    if depth == DEEPEST:
+    if depth & ~SHARED == DEEPEST:
         return NULL
     if kind == <PyTypeObject *>tuple:
         at[0] = KIND_TUPLE
         count = PyTuple_GET_SIZE(value)
-    elif depth and Py_REFCNT(value) != 1:
+        if depth and Py_REFCNT(value) != 1:
+            depth |= SHARED
+    elif depth and (depth & SHARED or Py_REFCNT(value) != 1):
         return NULL
     elif kind == <PyTypeObject *>dict:
         at[0] = KIND_DICT
