@@ -98,6 +98,7 @@ def _start_spare(requests: socket.socket, facts: dict[str, Any]) -> int:
     pid = _fork(0)
     if pid == 0:
         os.close(gate)
+        _core.claim_item(os.getpid())  # before it can answer: the server may come to it later
         # Whatever comes first: a request, the end of the parent, or that of the server.
         if theirs in _os.wait_readable([requests.fileno(), theirs], None):
             os._exit(0)
