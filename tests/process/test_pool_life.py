@@ -125,7 +125,22 @@ def test_workers_that_leave_in_order_lose_no_task(ctx, method):
 
 def test_a_task_that_forks_and_whose_child_comes_back_harms_nobody(pool):
     assert sorted(pool.map(tasks.fork_and_come_back, range(4), 1)) == [0, 1, 2, 3]
+    calls = [pool.apply_async(tasks.fork_and_come_back, (i,)) for i in range(4)]
+    assert [call.get(20) for call in calls] == [0, 1, 2, 3]
     assert pool.map(tasks.double, [1, 2]) == [2, 4]
+
+
+def test_an_initializer_that_forks_and_whose_child_comes_back_harms_nobody(ctx):
+    with ctx.Pool(2, tasks.fork_and_come_back, (0,)) as pool:
+        assert pool.map(tasks.double, range(100), 1) == [2 * i for i in range(100)]
+    pool.join()
+
+
+def test_a_task_whose_arguments_fork_is_done_once(pool, tmp_path):
+    path = str(tmp_path / "notes")
+    assert pool.apply_async(tasks.note, (path, tasks.Forking())).get(20) == 1
+    assert pool.starmap(tasks.note, [(path, tasks.Forking())]) == [2]
+    assert pool.apply(tasks.note, (path,), {"_": tasks.Forking()}) == 3
 
 
 def test_the_worker_is_a_daemon_with_a_name(pool):

@@ -189,6 +189,18 @@ class Messages:
         )
 
 
+stopping = []
+
+
+def stop():
+    stopping.append(1)
+
+
+class Stopping:
+    def __reduce__(self):
+        return stop, ()
+
+
 @pytest.fixture
 def claim():
     """This process's slot names positions 0 to 3 as its own, as a worker's does that has taken them."""
@@ -250,6 +262,14 @@ def test_a_call_that_is_told_to_stop_has_no_value(claim):
     messages.functions = dict.fromkeys(messages.functions, (wire.CALL, lambda *_: messages.stop.append(1)))
     at, _, error = messages.run()
     assert (at, error, messages.values, messages.pieces) == (0, None, [], [])
+
+
+def test_a_call_is_not_begun_if_unpickling_its_arguments_has_said_to_stop(claim):
+    messages = Messages((add, (1, 2)), (print, (Stopping(),)), (add, (3, 4)))
+    stopping.clear()
+    messages.stop = stopping
+    assert messages.run()[0] == 1
+    assert (messages.values, stopping) == ([3], [1])
 
 
 def test_a_run_ends_when_its_time_is_over(claim):

@@ -203,6 +203,8 @@ def run_calls(list messages, Py_ssize_t at, uint64_t first, dict functions, list
                 raise
             complaint = error
             break
+        if PyList_GET_SIZE(<PyObject *>stop):
+            break  # by code that unpickling runs
         try:
             value = function(*arguments)
         except BaseException as error:

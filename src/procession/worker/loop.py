@@ -116,6 +116,7 @@ class Runner:
                 self.end_if_told()
                 spec.results.put(data, tag=wire.INITIALIZER_FAILED)
                 return
+            self.end_if_told()
             self.claim_running(_core.NOT_RUNNING)
         spec.results.put(self.name, tag=wire.READY)
         self.run()
@@ -237,6 +238,7 @@ class Runner:
         except BaseException as error:
             self.lost(wire.FUNCTION_LOST, position, header, error)
             return
+        self.end_if_told()  # by code that unpickling runs
         calling, is_timed = wire.calling_of(mode), bool(mode & wire.TIMED)
         if calling == wire.CALL:
             calling = wire.STAR
