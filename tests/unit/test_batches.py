@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from procession import _core
 from procession._core import RUN, Call, deliver_run, pack_batch, pack_results, unpack_batch, unpack_results
 from procession.engine import codec, memory, wire
+from procession.engine.delivery import Delivery
+from procession.engine.functions import LocalFunction
+from procession.engine.scheduler import CancelAsked, Scheduler
+from procession.engine.tickets import CallTicket
+from procession.errors import TaskCancelled
 
 memory.ensure()
 
@@ -152,6 +157,32 @@ def test_a_run_leaves_out_what_nobody_waits_for():
     del in_flight[7]
     assert deliver_run(in_flight, 7, 2, ["a", "b"], 0, []) == 2
     assert [call.done for call in calls] == [False, True]
+
+
+def test_a_run_leaves_calls_that_were_cancelled_as_they_are():
+    calls = [Call(), Call(), Call()]
+    in_flight = dict(enumerate(calls, 7))
+    error = KeyError()
+    calls[1].fail(error)
+    due = []
+    assert deliver_run(in_flight, 7, 3, ["a", "b", "c"], 0, due) == 1, "the scheduler is to forget that it is cancelled"
+    assert not calls[1].succeed("b")
+    assert (calls[1]._success, calls[1]._value, due) == (False, error, [])
+
+
+def test_a_cancelled_call_that_has_come_to_its_end_is_forgotten():
+    scheduler = Scheduler(1)
+    delivery = Delivery(scheduler, lambda batch: None)
+    tickets = [CallTicket(), CallTicket()]
+    for position, ticket in enumerate(tickets):
+        ticket.function, ticket.mode, ticket.arguments = LocalFunction(len), wire.CALL, ("abc",)
+        scheduler.queued(position, ticket)
+    scheduler.handle(CancelAsked(0))
+    delivery.fail(tickets[0], TaskCancelled("it was"))
+    delivery.results(([0, RUN, 2, 100], ["late", 3], {}))
+    assert scheduler.in_flight == {} and scheduler.cancelled == set()
+    assert isinstance(tickets[0]._value, TaskCancelled)
+    assert tickets[1].get() == 3
 
 
 def test_those_that_want_to_call_back_are_due():

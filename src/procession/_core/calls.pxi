@@ -77,7 +77,9 @@ cdef class Call(Outcome):
         Outcome.fail(self, error)
 
     cpdef bint succeed(self, value):
-        """It has returned `value`; whether somebody wants to be called back."""
+        """It has returned `value`, unless it is done; whether somebody wants to be called back."""
+        if self.done:
+            return False  # cancelled, while it ran
         self._value = value
         self.arguments = None  # they live no longer than they must
         self.done = True
@@ -134,7 +136,7 @@ def deliver_run(dict in_flight, uint64_t position, Py_ssize_t count, list values
         call = in_flight.get(key)
         if call is None:
             continue  # nobody waits for it any more
-        if not isinstance(call, Call) or (<Call>call).terms is not None:
+        if not isinstance(call, Call) or (<Call>call).terms is not None or (<Call>call).done:
             return i
         del in_flight[key]
         if (<Call>call).succeed(values[at + i]):
