@@ -211,3 +211,17 @@ def test_cancel_at_the_moment_of_the_end_has_one_outcome(ctx, method):
         goes_on(pool)
         wait_until(lambda: len(told) == rounds, "all callbacks")
     pool.join()
+
+
+def test_calls_that_are_cancelled_as_they_end_stay_cancelled(ctx):
+    with ctx.Pool(2) as pool:
+        for _ in range(20):
+            calls = [pool.apply_async(time.sleep, (0.0003,)) for _ in range(60)]
+            calls[10].get(10)
+            cancelled = [call.cancel() for call in calls[::3]]
+            for call in calls:
+                call.wait(10)
+            for call, is_so in zip(calls[::3], cancelled, strict=True):
+                assert is_cancelled(call) if is_so else call.get() is None
+        goes_on(pool)
+    pool.join()
