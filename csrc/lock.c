@@ -9,6 +9,7 @@
 #define FIRST_LOOK_NS 20000000u
 #define LAST_LOOK_NS 500000000u
 #define SPINS 200
+#define SOON_SPINS 40
 
 static uint64_t next_look(uint64_t *step_ns, uint64_t deadline_ns) {
     uint64_t look = psn_clock_ns() + *step_ns;
@@ -87,6 +88,20 @@ psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint
         if (status == PSN_TIMED_OUT && psn_clock_ns() >= deadline_ns)
             return PSN_TIMED_OUT;
     }
+}
+
+psn_status psn_lock_acquire_soon(struct psn_arena *arena, struct psn_lock *lock, struct psn_death *death) {
+    if (try_acquire(arena, lock))
+        return PSN_OK;
+    for (int i = 0; i < SOON_SPINS; i++) {
+        uint32_t owner = load_relaxed(&lock->owner);
+        if (owner == arena->identity || owner == PSN_LOCK_DEAD)
+            break; /* ours already, or a thread's that cannot let go while this one has the interpreter */
+        if (owner == 0 && try_acquire(arena, lock))
+            return PSN_OK;
+        cpu_pause();
+    }
+    return psn_lock_acquire(arena, lock, 0, death);
 }
 
 psn_status psn_lock_release(struct psn_arena *arena, struct psn_lock *lock) {

@@ -32,6 +32,8 @@ void psn_lock_init(struct psn_lock *lock, bool recursive);
 /* OK, TIMED_OUT, INTERRUPTED, OWNER_DIED (not acquired; `death` says who and how).  A deadline of 0 does not wait. */
 PSN_MUST_CHECK psn_status psn_lock_acquire(struct psn_arena *arena, struct psn_lock *lock, uint64_t deadline_ns,
                                            struct psn_death *death);
+/* As with a deadline of 0, but looks for a microsecond or so at what another process holds: most is free again by then. */
+PSN_MUST_CHECK psn_status psn_lock_acquire_soon(struct psn_arena *arena, struct psn_lock *lock, struct psn_death *death);
 /* OK; NOT_HELD; NOT_OWNER if the lock is recursive and another thread's. */
 PSN_MUST_CHECK psn_status psn_lock_release(struct psn_arena *arena, struct psn_lock *lock);
 bool psn_lock_is_mine(struct psn_arena *arena, struct psn_lock *lock);

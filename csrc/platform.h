@@ -66,16 +66,16 @@ void psn_bell_close(int fd);
 #define PSN_PACKET_ROOM (131072u + 64u)
 #define PSN_PACKET_DESCRIPTORS 253u /* that the kernel takes with one packet */
 struct psn_packet {
-    const uint8_t *data; /* valid until this thread receives again */
-    size_t size;         /* 0 and no descriptors: the other end is closed */
-    bool is_cut;         /* it was larger than the room */
-    bool has_lost;       /* descriptors, for this process has no room for them */
+    size_t size; /* 0 and no descriptors: the other end is closed */
+    bool is_cut; /* it was larger than the room */
+    bool has_lost; /* descriptors, for this process has no room for them */
     uint32_t descriptor_count;
     int descriptors[PSN_PACKET_DESCRIPTORS];
 };
 /* A packet of one byte and then the data. */
 PSN_MUST_CHECK psn_status psn_packet_send(int fd, uint8_t first, const void *data, size_t size);
-PSN_MUST_CHECK psn_status psn_packet_receive(int fd, struct psn_packet *packet);
+/* Into PSN_PACKET_ROOM bytes. */
+PSN_MUST_CHECK psn_status psn_packet_receive(int fd, void *room, struct psn_packet *packet);
 
 /* ---- processes ---- */
 uint64_t psn_process_started(uint32_t pid); /* start time in the system's own unit, 0 if unknown or gone */

@@ -38,22 +38,26 @@ uint32_t psn_cpu(void) {
     return cpu < 0 ? 0 : (uint32_t)cpu;
 }
 
+/* At a fixed place from the thread's pointer, where the C library can do that for what was loaded late: a lock asks for it. */
+#ifdef __GLIBC__
+__attribute__((tls_model("initial-exec")))
+#endif
 static _Thread_local uint32_t thread_id;
-static _Thread_local uint32_t thread_id_forks;
 static uint32_t forks; /* how often this process was forked from another since it was fresh */
 
-static void forked(void) { forks++; }
+static void forked(void) {
+    forks++;
+    thread_id = 0; /* the only thread that there is now has its parent's */
+}
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forked); }
 
 uint32_t psn_fork_count(void) { return forks; }
 
 uint32_t psn_thread_id(void) {
-    /* Cached, because asking costs more than a lock does; a forked child has its parent's copy. */
-    if (thread_id == 0 || thread_id_forks != forks) {
+    /* Kept, because asking costs more than a lock does. */
+    if (thread_id == 0)
         thread_id = (uint32_t)syscall(SYS_gettid);
-        thread_id_forks = forks;
-    }
     return thread_id;
 }
 
@@ -231,19 +235,17 @@ psn_status psn_packet_send(int fd, uint8_t first, const void *data, size_t size)
     return errno == EINTR ? PSN_INTERRUPTED : PSN_OS_ERROR;
 }
 
-psn_status psn_packet_receive(int fd, struct psn_packet *packet) {
-    static _Thread_local uint8_t room[PSN_PACKET_ROOM]; /* pages that no packet was long enough for are never there */
+psn_status psn_packet_receive(int fd, void *room, struct psn_packet *packet) {
     union {
         char space[CMSG_SPACE(PSN_PACKET_DESCRIPTORS * sizeof(int))];
         struct cmsghdr aligned;
     } control;
-    struct iovec part = {room, sizeof room};
+    struct iovec part = {room, PSN_PACKET_ROOM};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
     ssize_t size = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     if (size < 0)
         return errno == EINTR ? PSN_INTERRUPTED : PSN_OS_ERROR;
-    packet->data = room;
     packet->size = (size_t)size;
     packet->is_cut = message.msg_flags & MSG_TRUNC;
     packet->has_lost = message.msg_flags & MSG_CTRUNC;

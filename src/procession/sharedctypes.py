@@ -14,8 +14,9 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from procession import _core
 from procession.engine import memory
-from procession.synchronize import RLock
+from procession.synchronize import Lock, RLock
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
@@ -39,6 +40,8 @@ _CDATA: Any = ctypes.Structure.__mro__[1]  # the base of all ctypes objects, whi
 _SIMPLE: Any = ctypes.c_int.__mro__[1]
 # How ctypes names the numbers that can be added to.
 _INTEGERS, _FLOATS = frozenset("bBhHiIlLqQ"), frozenset("fdg")
+# Those that the core adds to: of this machine's byte order, and just these types, not what is derived from them.
+_NUMBERS = frozenset(kind for code, kind in typecode_to_type.items() if code in _INTEGERS | _FLOATS)
 # How struct, array and ctypes name elements that lie in memory alike, if they are of one size.
 _ALIKE = [frozenset(codes) for codes in ("bhilq", "BHILQ", "fd", "cB")]
 _NATIVE = "<" if sys.byteorder == "little" else ">"
@@ -300,8 +303,14 @@ def make_property(name: str) -> property:
     return property(read, write)
 
 
-class Synchronized(SynchronizedBase):
+class Synchronized(_core.Number, SynchronizedBase):
     """A single value."""
+
+    def __init__(self, obj: Any, lock: Any = None, ctx: Any = None) -> None:
+        super().__init__(obj, lock, ctx)
+        kind = _plain_kind(type(obj))
+        if kind in _NUMBERS and type(self._lock) in (Lock, RLock) and "block" in vars(obj):
+            self._bind_number(vars(obj)["block"], self._lock, kind._type_)
 
     @property
     def value(self) -> Any:
@@ -320,12 +329,8 @@ class Synchronized(SynchronizedBase):
         finally:
             self.release()
 
-    def add(self, amount: Any) -> Any:
-        """Add `amount` under the lock, as one step to all that use it; the sum, which wraps around as in C.
-
-        Raises:
-            TypeError: the value is no number, or an integer and `amount` is none.
-        """
+    def _add_by_value(self, amount: Any) -> Any:
+        """What add() does where the core cannot."""
         obj = self._obj
         code = obj._type_
         if code in _INTEGERS:

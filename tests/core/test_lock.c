@@ -48,8 +48,11 @@ static void a_free_lock_is_taken_and_released(void) {
         OK(psn_lock_acquire(&arena, lock, PSN_FOREVER, &death));
         CHECK(psn_lock_is_mine(&arena, lock));
         STATUS(psn_lock_acquire(&arena, lock, 0, &death), PSN_TIMED_OUT);
+        STATUS(psn_lock_acquire_soon(&arena, lock, &death), PSN_TIMED_OUT);
         OK(psn_lock_release(&arena, lock));
         STATUS(psn_lock_release(&arena, lock), PSN_NOT_HELD);
+        OK(psn_lock_acquire_soon(&arena, lock, &death));
+        OK(psn_lock_release(&arena, lock));
     }
     EQUAL(load_relaxed(&lock->released.sequence), 0);
 }
@@ -82,8 +85,14 @@ static void a_recursive_lock_counts_and_is_the_threads_own(void) {
     STATUS(psn_lock_release(&other, lock), PSN_NOT_OWNER);
     for (int i = 0; i < 5; i++) {
         STATUS(psn_lock_acquire(&other, lock, 0, &death), PSN_TIMED_OUT);
+        STATUS(psn_lock_acquire_soon(&other, lock, &death), PSN_TIMED_OUT);
         OK(psn_lock_release(&arena, lock));
     }
+    for (int i = 0; i < 2; i++)
+        OK(psn_lock_acquire_soon(&arena, lock, &death));
+    EQUAL(lock->depth, 2);
+    for (int i = 0; i < 2; i++)
+        OK(psn_lock_release(&arena, lock));
     STATUS(psn_lock_release(&arena, lock), PSN_NOT_OWNER);
     OK(psn_lock_acquire(&other, lock, 0, &death));
 }
@@ -134,8 +143,8 @@ static void count_under_lock(struct psn_arena *arena, void *argument) {
     uint64_t random = (uint64_t)arena->identity * 104729 + 1;
     struct psn_death death;
     for (uint64_t i = 0; i < shared->rounds; i++) {
-        psn_status status = psn_lock_acquire(arena, lock, next_random(&random) % 4 ? PSN_FOREVER : AFTER(10000), &death);
-        OK(status);
+        if (next_random(&random) % 2 || psn_lock_acquire_soon(arena, lock, &death) != PSN_OK)
+            OK(psn_lock_acquire(arena, lock, next_random(&random) % 4 ? PSN_FOREVER : AFTER(10000), &death));
         ++*counter;
         if (next_random(&random) % 500 == 0)
             usleep(100);

@@ -2,6 +2,7 @@
 #include "runner.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -556,26 +557,135 @@ static void memory_is_written_and_discarded(void) {
     CHECK(psn_memory_total() > 1 << 20);
 }
 
+/* ---- packets ---- */
+
+static uint8_t packet_room[PSN_PACKET_ROOM];
+
 static void packets_arrive_whole_and_the_end_is_seen(void) {
     int ends[2];
-    static struct psn_packet packet;
+    struct psn_packet packet;
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
     OK(psn_packet_send(ends[0], 7, "abc", 3));
     OK(psn_packet_send(ends[0], 0, "", 0));
-    OK(psn_packet_receive(ends[1], &packet));
+    OK(psn_packet_receive(ends[1], packet_room, &packet));
     EQUAL(packet.size, 4);
-    EQUAL(memcmp(packet.data, "\7abc", 4), 0);
+    EQUAL(memcmp(packet_room, "\7abc", 4), 0);
     CHECK(!packet.is_cut && !packet.has_lost && packet.descriptor_count == 0);
-    OK(psn_packet_receive(ends[1], &packet));
+    OK(psn_packet_receive(ends[1], packet_room, &packet));
     EQUAL(packet.size, 1);
     close(ends[0]);
-    OK(psn_packet_receive(ends[1], &packet));
+    OK(psn_packet_receive(ends[1], packet_room, &packet));
     EQUAL(packet.size, 0);
+    close(ends[1]);
+}
+
+static void a_packet_fills_the_room_and_a_longer_one_is_cut(void) {
+    static uint8_t data[PSN_PACKET_ROOM];
+    int ends[2], room_bytes = 1 << 20;
+    struct psn_packet packet;
+    memset(data, 5, sizeof data);
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+    CHECK(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room_bytes, sizeof room_bytes) == 0);
+    for (uint32_t over = 0; over < 2; over++) {
+        OK(psn_packet_send(ends[0], 9, data, PSN_PACKET_ROOM - 1 + over));
+        OK(psn_packet_receive(ends[1], packet_room, &packet));
+        EQUAL(packet.size, PSN_PACKET_ROOM);
+        EQUAL(packet.is_cut, over);
+        CHECK(packet_room[0] == 9 && packet_room[PSN_PACKET_ROOM - 1] == 5);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void descriptors_arrive_with_their_packet(void) {
+    enum { COUNT = 3 };
+    int ends[2];
+    struct psn_packet packet;
+    union {
+        char space[CMSG_SPACE(COUNT * sizeof(int))];
+        struct cmsghdr aligned;
+    } control = {{0}};
+    char kind = 4;
+    struct iovec part = {&kind, 1};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(COUNT * sizeof(int));
+    for (size_t i = 0; i < COUNT; i++)
+        memcpy(CMSG_DATA(header) + i * sizeof(int), &ends[0], sizeof(int));
+    CHECK(sendmsg(ends[0], &message, 0) == 1);
+    OK(psn_packet_receive(ends[1], packet_room, &packet));
+    EQUAL(packet.size, 1);
+    EQUAL(packet.descriptor_count, COUNT);
+    CHECK(!packet.has_lost);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK(fcntl(packet.descriptors[i], F_GETFD) == FD_CLOEXEC);
+        close(packet.descriptors[i]);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void nobody_to_receive_and_a_signal_are_told_apart(void) {
+    int ends[2];
+    struct psn_packet packet;
+    struct sigaction action = {.sa_handler = ignore_signal};
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+    pthread_t self = pthread_self(), other;
+    pthread_create(&other, NULL, interrupt_soon, &self);
+    STATUS(psn_packet_receive(ends[1], packet_room, &packet), PSN_INTERRUPTED);
+    pthread_join(other, NULL);
+    close(ends[1]);
+    STATUS(psn_packet_send(ends[0], 0, "abc", 3), PSN_OS_ERROR);
+    EQUAL(errno, EPIPE);
+    close(ends[0]);
+}
+
+static void *send_packets(void *end) {
+    uint32_t data[64];
+    for (uint32_t i = 0; i < 2000; i++) {
+        for (int j = 0; j < 64; j++)
+            data[j] = i;
+        OK(psn_packet_send(*(int *)end, 0, data, sizeof data));
+    }
+    return NULL;
+}
+
+static void *receive_packets(void *end) {
+    uint8_t *room = malloc(PSN_PACKET_ROOM);
+    struct psn_packet packet;
+    for (uint32_t i = 0; i < 2000; i++) {
+        OK(psn_packet_receive(*(int *)end, room, &packet));
+        EQUAL(packet.size, 257);
+        for (int j = 1; j < 64; j++)
+            CHECK(memcmp(room + 1, room + 1 + 4 * j, 4) == 0);
+    }
+    free(room);
+    return NULL;
+}
+
+static void threads_share_the_ends_of_a_pipe(void) {
+    int ends[2];
+    pthread_t threads[4];
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, i < 2 ? send_packets : receive_packets, &ends[i / 2]);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    close(ends[0]);
     close(ends[1]);
 }
 
 static const struct test tests[] = {
     TEST(packets_arrive_whole_and_the_end_is_seen),
+    TEST(a_packet_fills_the_room_and_a_longer_one_is_cut),
+    TEST(descriptors_arrive_with_their_packet),
+    TEST(nobody_to_receive_and_a_signal_are_told_apart),
+    TEST(threads_share_the_ends_of_a_pipe),
     TEST(a_wake_with_nobody_waiting_does_nothing),
     TEST(a_wake_between_prepare_and_commit_is_not_lost),
     TEST(a_wait_ends_at_its_deadline),

@@ -1,11 +1,13 @@
 """Semaphores, conditions, events and barriers between threads and processes, under every start method."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -87,6 +89,26 @@ def test_a_semaphore_lets_in_as_many_as_it_has_permits(ctx, tmp_path):
     semaphore.release()
     join_all(holders)
     assert semaphore.get_value() == 2
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_with_works_by_whatever_calls_it(kind):
+    guard = getattr(procession, kind)()
+    with contextlib.ExitStack() as stack:  # calls what the type has
+        assert stack.enter_context(guard) is True
+        assert guard.locked()
+    assert not guard.locked()
+    with pytest.raises(ZeroDivisionError), guard:
+        1 / 0  # noqa: B018
+    enter, leave = guard.__enter__, guard.__exit__
+    assert enter() is True
+    assert type(guard).__exit__(guard, None, None, None) is None
+    assert isinstance(guard, contextlib.AbstractContextManager)
+    is_there = weakref.ref(guard)
+    del guard
+    assert is_there() is None  # at once: it is in no cycle
+    enter()  # and what was kept of it still works
+    assert leave(None, None, None) is None
 
 
 def test_a_semaphore_may_be_released_beyond_its_first_value_and_a_bounded_one_not():

@@ -7,12 +7,13 @@ import gc
 import os
 import pickle
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import procession
-from procession import Array, RawArray, RawValue, Value, _core, sharedctypes
+from procession import Array, Lock, RawArray, RawValue, RLock, Value, _core, sharedctypes
 from procession.engine import codec
 from procession.errors import OutOfMemory, SharedObjectGone
 from procession.heap import BufferWrapper
@@ -267,6 +268,80 @@ def test_add_gives_the_sum():
 def test_add_wraps_around_as_the_type_does():
     assert Value("B", 250).add(10) == 4
     assert Value("i", 2**31 - 1).add(1) == -(2**31)
+
+
+@pytest.mark.parametrize("code", "bBhHiIlLqQ")
+@pytest.mark.parametrize("amount", [1, -1, 127, -128, 2**31, -(2**63), 2**64 + 5, -(2**200) - 3, True])
+def test_add_gives_what_ctypes_makes_of_the_sum(code, amount):
+    for start in (0, 1, 100):
+        number = Value(code, start)
+        expected = type(number.get_obj()).__mro__[1](start + amount).value
+        assert (number.add(amount), number.value) == (expected, expected)
+
+
+@pytest.mark.parametrize("amount", [3, -0.5, 1e300, float("inf"), Fraction(1, 4), np.float64(2.5), True])
+@pytest.mark.parametrize("code", "fd")
+def test_add_gives_what_ctypes_makes_of_a_sum_of_floats(code, amount):
+    number = Value(code, 0.1)
+    expected = type(number.get_obj()).__mro__[1](number.value + amount).value
+    assert (number.add(amount), number.value) == (expected, expected)
+
+
+def test_a_float_refuses_what_is_no_number_and_what_is_too_large():
+    number = Value("d", 0.5)
+    with pytest.raises(TypeError):
+        number.add("1")
+    with pytest.raises(OverflowError):
+        number.add(10**400)
+    assert number.value == 0.5
+    assert not number.get_lock().locked()
+
+
+class Odd(ctypes.c_int):
+    pass
+
+
+class OddLock(type(RLock())):
+    def acquire(self, *args):
+        self.times = getattr(self, "times", 0) + 1
+        return super().acquire(*args)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Value(Odd, 40),
+        lambda: Value(ctypes.c_int.__ctype_be__, 40),
+        lambda: Value(ctypes.c_longdouble, 40),
+        lambda: Value("i", 40, lock=threading.RLock()),
+        lambda: Value("i", 40, lock=OddLock()),
+        lambda: Value("i", 40, lock=Lock()),
+        lambda: synchronized(ctypes.c_int(40)),
+    ],
+)
+def test_add_works_on_all_kinds_of_numbers_and_locks(make):
+    number = make()
+    assert number.add(2) == 42
+    assert number.get_obj().value == 42
+
+
+def test_add_uses_the_lock_that_was_given():
+    lock = OddLock()
+    number = Value("i", 40, lock=lock)
+    number.add(2)
+    assert lock.times == 1
+
+
+def test_add_may_be_called_with_the_lock_held_and_waits_for_other_threads():
+    number = Value("i", 0)
+    with number.get_lock():
+        thread = threading.Thread(target=number.add, args=(1,))
+        thread.start()
+        for _ in range(1000):
+            number.add(1)
+        assert number.value == 1000
+    thread.join()
+    assert number.value == 1001
 
 
 def test_add_takes_any_integer_and_no_fraction_for_an_integer():

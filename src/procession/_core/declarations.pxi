@@ -48,15 +48,16 @@ cdef extern from "platform.h" nogil:
     void psn_bell_ring(uint64_t name)
     void psn_bell_clear(int fd)
     void psn_bell_close(int fd)
+    enum:
+        PSN_PACKET_ROOM
     struct psn_packet:
-        const uint8_t *data
         size_t size
         bint is_cut
         bint has_lost
         uint32_t descriptor_count
         int *descriptors
     psn_status psn_packet_send(int fd, uint8_t first, const void *data, size_t size)
-    psn_status psn_packet_receive(int fd, psn_packet *packet)
+    psn_status psn_packet_receive(int fd, void *room, psn_packet *packet)
     psn_status psn_die_with_parent(uint32_t parent)
     void psn_kill_descendants(uint32_t pid)
     void psn_end_by_signal(int number)
@@ -172,6 +173,7 @@ cdef extern from "lock.h" nogil:
         uint32_t limit
     void psn_lock_init(psn_lock *lock, bint recursive)
     psn_status psn_lock_acquire(psn_arena *arena, psn_lock *lock, uint64_t deadline_ns, psn_death *death)
+    psn_status psn_lock_acquire_soon(psn_arena *arena, psn_lock *lock, psn_death *death)
     psn_status psn_lock_release(psn_arena *arena, psn_lock *lock)
     bint psn_lock_is_mine(psn_arena *arena, psn_lock *lock)
     psn_status psn_semaphore_init(psn_semaphore *semaphore, uint32_t value, uint32_t limit)

@@ -41,14 +41,108 @@ cdef inline int resume(uint64_t deadline) except -1:
     return True
 
 
-cdef class Lock:
+cdef class Guard:
+    """What `with` enters and leaves."""
+
+    cdef readonly Block block
+    # Bound methods, which `with` would otherwise make anew each time: that costs more than the lock does.  They refer to the
+    # block and not to this object, which so is in no cycle.
+    cdef object enter
+    cdef object leave
+
+    cdef object passage(self):
+        """What the bound methods belong to."""
+        raise NotImplementedError
+
+    cdef int prepare(self) except -1:
+        passage = self.passage()
+        self.enter = passage.__enter__
+        self.leave = passage.__exit__
+        return 0
+
+
+@no_gc
+cdef class Enter:
+    """`__enter__` of all guards."""
+
+    def __get__(self, guard, kind):
+        if not isinstance(guard, Guard):
+            return self
+        if (<Guard>guard).enter is None:
+            (<Guard>guard).prepare()
+        return (<Guard>guard).enter
+
+    def __call__(self, guard):
+        return guard.__enter__()
+
+
+@no_gc
+cdef class Leave:
+    """`__exit__` of all guards."""
+
+    def __get__(self, guard, kind):
+        if not isinstance(guard, Guard):
+            return self
+        if (<Guard>guard).leave is None:
+            (<Guard>guard).prepare()
+        return (<Guard>guard).leave
+
+    def __call__(self, guard, kind, error, traceback):
+        return guard.__exit__(kind, error, traceback)
+
+
+cdef bint take_lock(psn_lock *lock, uint64_t deadline) except -1:
+    """Whether it was taken."""
+    cdef psn_death death
+    cdef psn_status status
+    # Without contention this is one atomic operation: not worth giving the interpreter lock up for.
+    if deadline:
+        status = psn_lock_acquire_soon(&arena, lock, &death)
+    else:
+        status = psn_lock_acquire(&arena, lock, 0, &death)
+    while status != PSN_OK:
+        if status == PSN_OWNER_DIED:
+            raise owner_died(&death)
+        if not resume(deadline):
+            return False
+        with nogil:
+            status = psn_lock_acquire(&arena, lock, slice_of(deadline), &death)
+    return True
+
+
+cdef int give_lock(psn_lock *lock) except -1:
+    cdef psn_status status = psn_lock_release(&arena, lock)
+    if status == PSN_OK:
+        return 0
+    if status == PSN_NOT_HELD:
+        raise ValueError("semaphore or lock released too many times")
+    raise AssertionError("attempt to release recursive lock not owned by thread")
+
+
+@no_gc
+cdef class LockPassage:
+    cdef Block block
+    cdef psn_lock *lock
+
+    @binding(False)
+    def __enter__(self):
+        take_lock(self.lock, PSN_FOREVER)
+        return True
+
+    @binding(False)
+    def __exit__(self, kind, error, traceback):
+        give_lock(self.lock)
+
+
+cdef class Lock(Guard):
     """A lock in the arena that any process of the program can be given.
 
     Raises OwnerDied from acquire() if the process that held it was killed; the lock is then free.
     """
 
-    cdef readonly Block block
     cdef psn_lock *lock
+    __enter__ = Enter()
+    __exit__ = Leave()
 
     def __cinit__(self, *args, **kwargs):
         self.lock = NULL
@@ -62,36 +156,18 @@ cdef class Lock:
         self.block = block
         self.lock = <psn_lock *>psn_at(&arena, block.handle.offset)
 
-    cdef bint take(self, uint64_t deadline) except -1:
-        cdef psn_death death
-        cdef psn_status status
-        # Without contention this is one atomic operation: not worth giving the interpreter lock up for.
-        status = psn_lock_acquire(&arena, self.lock, 0, &death)
-        while status != PSN_OK:
-            if status == PSN_OWNER_DIED:
-                raise owner_died(&death)
-            if not resume(deadline):
-                return False
-            with nogil:
-                status = psn_lock_acquire(&arena, self.lock, slice_of(deadline), &death)
-        return True
+    cdef object passage(self):
+        cdef LockPassage passage = LockPassage.__new__(LockPassage)
+        passage.block = self.block
+        passage.lock = self.lock
+        return passage
 
     def acquire(self, block=True, timeout=None) -> bool:
         """Take the lock; False if that was not possible within `timeout` seconds."""
-        return self.take(deadline_of(timeout) if block else 0)
+        return take_lock(self.lock, deadline_of(timeout) if block else 0)
 
     def release(self) -> None:
-        cdef psn_status status = psn_lock_release(&arena, self.lock)
-        if status == PSN_NOT_HELD:
-            raise ValueError("semaphore or lock released too many times")
-        if status == PSN_NOT_OWNER:
-            raise AssertionError("attempt to release recursive lock not owned by thread")
-
-    def __enter__(self):
-        return self.take(PSN_FOREVER)
-
-    def __exit__(self, kind, error, traceback):
-        self.release()
+        give_lock(self.lock)
 
     def locked(self) -> bool:
         """Whether anybody holds it."""
@@ -107,14 +183,52 @@ cdef class Lock:
         return self.lock.depth if load_acquire32(&self.lock.owner) else 0
 
 
-cdef class Semaphore:
+cdef bint take_permit(psn_semaphore *semaphore, uint64_t deadline) except -1:
+    """Whether one was taken."""
+    cdef psn_death death
+    cdef psn_status status
+    # A permit that is there is taken without giving the interpreter lock up.
+    status = psn_semaphore_acquire(&arena, semaphore, 0, &death)
+    while status != PSN_OK:
+        if status == PSN_OWNER_DIED:
+            raise owner_died(&death)
+        if not resume(deadline):
+            return False
+        with nogil:
+            status = psn_semaphore_acquire(&arena, semaphore, slice_of(deadline), &death)
+    return True
+
+
+cdef int give_permit(psn_semaphore *semaphore) except -1:
+    if psn_semaphore_release(&arena, semaphore) != PSN_OK:
+        raise ValueError("semaphore or lock released too many times")
+    return 0
+
+
+@no_gc
+cdef class SemaphorePassage:
+    cdef Block block
+    cdef psn_semaphore *semaphore
+
+    @binding(False)
+    def __enter__(self):
+        take_permit(self.semaphore, PSN_FOREVER)
+        return True
+
+    @binding(False)
+    def __exit__(self, kind, error, traceback):
+        give_permit(self.semaphore)
+
+
+cdef class Semaphore(Guard):
     """A counter of permits in the arena.
 
     If a process is killed while it holds permits, they come back and one waiter gets OwnerDied.
     """
 
-    cdef readonly Block block
     cdef psn_semaphore *semaphore
+    __enter__ = Enter()
+    __exit__ = Leave()
 
     def __cinit__(self, *args, **kwargs):
         self.semaphore = NULL
@@ -128,25 +242,18 @@ cdef class Semaphore:
         self.block = block
         self.semaphore = <psn_semaphore *>psn_at(&arena, block.handle.offset)
 
+    cdef object passage(self):
+        cdef SemaphorePassage passage = SemaphorePassage.__new__(SemaphorePassage)
+        passage.block = self.block
+        passage.semaphore = self.semaphore
+        return passage
+
     def acquire(self, block=True, timeout=None) -> bool:
         """Take a permit; False if there was none within `timeout` seconds."""
-        cdef uint64_t deadline = deadline_of(timeout) if block else 0
-        cdef psn_death death
-        cdef psn_status status
-        # A permit that is there is taken without giving the interpreter lock up.
-        status = psn_semaphore_acquire(&arena, self.semaphore, 0, &death)
-        while status != PSN_OK:
-            if status == PSN_OWNER_DIED:
-                raise owner_died(&death)
-            if not resume(deadline):
-                return False
-            with nogil:
-                status = psn_semaphore_acquire(&arena, self.semaphore, slice_of(deadline), &death)
-        return True
+        return take_permit(self.semaphore, deadline_of(timeout) if block else 0)
 
     def release(self) -> None:
-        if psn_semaphore_release(&arena, self.semaphore) != PSN_OK:
-            raise ValueError("semaphore or lock released too many times")
+        give_permit(self.semaphore)
 
     def get_value(self) -> int:
         return load_acquire32(&self.semaphore.value)
@@ -155,9 +262,3 @@ cdef class Semaphore:
     def limit(self) -> int:
         """Permits beyond which release() is refused."""
         return self.semaphore.limit
-
-    def __enter__(self):
-        return self.acquire()
-
-    def __exit__(self, kind, error, traceback):
-        self.release()

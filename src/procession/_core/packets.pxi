@@ -34,18 +34,45 @@ def packet_receive(int fd):
     """
     cdef psn_packet packet
     cdef psn_status status
-    while True:
-        with nogil:
-            status = psn_packet_receive(fd, &packet)
-        if status == PSN_OK:
-            break
-        if status != PSN_INTERRUPTED:
-            raise system_error()
-        PyErr_CheckSignals()
-    if packet.size and packet.data[0] == 0 and not packet.descriptor_count and not packet.is_cut and not packet.has_lost:
-        return PyBytes_FromStringAndSize(<char *>packet.data + 1, <Py_ssize_t>packet.size - 1)
-    fds = [packet.descriptors[i] for i in range(packet.descriptor_count)]
-    return PyBytes_FromStringAndSize(<char *>packet.data, <Py_ssize_t>packet.size), fds, packet.is_cut, packet.has_lost
+    cdef char *room = take_packet_room()
+    try:
+        while True:
+            with nogil:
+                status = psn_packet_receive(fd, room, &packet)
+            if status == PSN_OK:
+                break
+            if status != PSN_INTERRUPTED:
+                raise system_error()
+            PyErr_CheckSignals()
+        if packet.size and room[0] == 0 and not packet.descriptor_count and not packet.is_cut and not packet.has_lost:
+            return PyBytes_FromStringAndSize(room + 1, <Py_ssize_t>packet.size - 1)
+        fds = [packet.descriptors[i] for i in range(packet.descriptor_count)]
+        return PyBytes_FromStringAndSize(room, <Py_ssize_t>packet.size), fds, packet.is_cut, packet.has_lost
+    finally:
+        give_packet_room(room)
+
+
+# Where a packet is received.  One room is kept for the next call; its pages that no packet was long enough for never exist.
+cdef char *packet_room = NULL
+
+
+cdef char *take_packet_room() except NULL:
+    global packet_room
+    cdef char *room = packet_room
+    packet_room = NULL
+    if room == NULL:
+        room = <char *>malloc(PSN_PACKET_ROOM)
+        if room == NULL:
+            raise MemoryError
+    return room
+
+
+cdef void give_packet_room(char *room) noexcept:
+    global packet_room
+    if packet_room == NULL:
+        packet_room = room
+    else:
+        free(room)  # another thread received, too
 
 
 cdef object system_error():
