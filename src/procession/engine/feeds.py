@@ -179,8 +179,10 @@ class Feed:
         if self._chunk is not None:
             # Whole chunks only.
             return max(_BATCHES_PER_WORKER * workers * size, _ITEMS_PER_WORKER * workers + size) - ahead
-        # The more the reader has read, the further ahead; one that stops early has had little read for it.
-        return max(_ITEMS_PER_WORKER * workers, min(read, _BATCHES_PER_WORKER * workers * size)) - ahead
+        # The more the reader has read, the further ahead; one that stops early has had little read for it.  A sequence is not
+        # changed by being read, so there a batch for each worker is little.
+        least = _ITEMS_PER_WORKER * workers if self._sequence is None else max(_ITEMS_PER_WORKER, size) * workers
+        return max(least, min(read, _BATCHES_PER_WORKER * workers * size)) - ahead
 
     def _size(self) -> int:
         """Items for the next batch; 0 or less if there is no room."""
