@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from procession.shared import share as share
     from procession.shared import zeros as zeros
     from procession.shared import zeros_like as zeros_like
+del TYPE_CHECKING  # it would be one of this module's public names
 
 Array = _context.Array
 Barrier = _context.Barrier

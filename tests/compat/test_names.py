@@ -1,7 +1,12 @@
 """Every public name of the running Python's multiprocessing is there, but for the table of those that are not."""
 
+import multiprocessing
+import types
+
 import pytest
 from surface import STANDARD, every_name, full_name, is_missing, reason_for
+
+import procession
 
 # May only shrink: an entry that speaks of a name that is there fails.
 ABSENT = {
@@ -18,6 +23,15 @@ ABSENT = {
 def test_every_public_name_is_there(place):
     missing = [member for member in STANDARD[place] if is_missing(place, member)]
     assert [member for member in missing if reason_for(full_name(place, member), ABSENT) is None] == []
+
+
+def test_no_other_public_name_is_there_by_chance():
+    own = {
+        name
+        for name, value in vars(procession).items()
+        if not isinstance(value, types.ModuleType) and getattr(value, "__module__", "procession") == "procession"
+    }
+    assert {name for name in own if not name.startswith("_")} <= {*dir(multiprocessing), *procession._OURS}
 
 
 @pytest.mark.parametrize("pattern", ABSENT)
