@@ -19,7 +19,6 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
 
 from procession import _os
 from procession.engine import program, wire
@@ -27,7 +26,6 @@ from procession.engine.batches import Terms
 from procession.engine.exceptions import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, rebuild_exc
 from procession.engine.functions import FunctionTable, LocalFunction, SentFunction
 from procession.engine.tickets import OrderedStream, UnorderedStream
-from procession.engine.wire import RunnerSpec
 from procession.engine.workers import Workers
 from procession.errors import PoolClosed
 from procession.results import (
@@ -42,6 +40,12 @@ from procession.results import (
     terms_of,
 )
 from procession.worker import cores, loop, streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _Results = TypeVar("_Results", bound=IMapIterator)
 
 __all__ = [
     "ApplyResult",
@@ -58,7 +62,6 @@ __all__ = [
 ]
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
-_Results = TypeVar("_Results", bound=IMapIterator)
 
 
 class _Automatic(int):
@@ -280,9 +283,8 @@ class Pool:
         on_error: OnError = "raise",
     ) -> IMapIterator:
         """A lazy map(): results in order, while the input is read `buffersize` items ahead (by default a few)."""
-        stream = OrderedStream()
+        stream, terms = OrderedStream(), self._terms(timeout, retries, retry_on)
         iterator = IMapIterator(self._workers, stream, keeps_errors=keeps_errors(on_error))
-        terms = self._terms(timeout, retries, retry_on)
         return self._imap(iterator, stream, func, iterable, chunksize, buffersize, terms)
 
     def imap_unordered(
@@ -298,9 +300,8 @@ class Pool:
         on_error: OnError = "raise",
     ) -> IMapUnorderedIterator:
         """A lazy map(): results as they come."""
-        stream = UnorderedStream()
+        stream, terms = UnorderedStream(), self._terms(timeout, retries, retry_on)
         iterator = IMapUnorderedIterator(self._workers, stream, keeps_errors=keeps_errors(on_error))
-        terms = self._terms(timeout, retries, retry_on)
         return self._imap(iterator, stream, func, iterable, chunksize, buffersize, terms)
 
     def _imap(
@@ -432,8 +433,7 @@ class ThreadPool(Pool):
 
 def _checked_size(processes: int | None, initializer: object) -> int:
     """The number of workers; the arguments that pools have in common are checked."""
-    if processes is None:
-        processes = _os.cpu_count()
+    processes = _os.cpu_count() if processes is None else processes
     if processes < 1:
         raise ValueError(f"Number of processes must be at least 1, got {processes}")
     if initializer is not None and not callable(initializer):
@@ -441,7 +441,7 @@ def _checked_size(processes: int | None, initializer: object) -> int:
     return processes
 
 
-def _start_worker(make: Callable[..., Any], spec: RunnerSpec, quiet: bool) -> Any:
+def _start_worker(make: Callable[..., Any], spec: wire.RunnerSpec, quiet: bool) -> Any:
     process = make(target=loop.main, args=(spec,))
     process.name, process.daemon = process.name.replace("Process", "PoolWorker"), True
     process._starts_quietly, process._is_deaf = quiet, True

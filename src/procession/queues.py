@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import types
-from typing import Any
 
 from procession import _core
 from procession.engine import memory
@@ -17,6 +16,10 @@ from procession.engine.codec import Payload, decode, encode
 from procession.errors import CannotEncode
 from procession.errors import Empty as Empty  # programs find them here
 from procession.errors import Full as Full
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
 
 from procession.engine.batches import Terms
 from procession.engine.clock import FOREVER, deadline_after
 from procession.engine.tickets import CallTicket, Failure, MapTicket, UnorderedStream
 from procession.engine.workers import Workers
 from procession.errors import TaskCancelled, TaskTimeout, TimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Literal
+
+    OnError = Literal["raise", "return"]
+else:
+    OnError = str
 
 __all__ = [
     "ApplyResult",
@@ -24,7 +31,6 @@ __all__ = [
     "terms_of",
 ]
 
-OnError = Literal["raise", "return"]
 RetryOn = type[BaseException] | tuple[type[BaseException], ...]
 
 

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 UNKNOWN = "unknown"  # the process has ended, and its exit code went to somebody else
+_LAST_STREAM = 2
 
 
 def open_sentinel(pid: int) -> int:
@@ -174,21 +175,33 @@ def wait_readable(fds: Iterable[int], timeout: float | None) -> list[int]:
 
 def interpreter_command(executable: str | bytes, code: str, arguments: Sequence[str]) -> list[str | bytes]:
     """The command that starts a fresh Python that runs `code`, with this one's flags."""
-    import subprocess
+    return [executable, *_interpreter_flags(), "-c", code, *arguments]
 
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+
+def _interpreter_flags() -> list[str]:
+    first = sys.orig_argv[1:2]
+    if first and (first[0] in ("-c", "-m") or first[0][:1] != "-") and not sys.warnoptions and not sys._xoptions:
+        return []  # what the environment says, the other one hears itself
+    import subprocess  # which takes as long to import as a third of all that a child needs
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     if (cores := sys._xoptions.get("cpu_count")) is not None:  # which subprocess forgets
         flags += ["-X", f"cpu_count={cores}"]
-    return [executable, *flags, "-c", code, *arguments]
+    return flags
 
 
 def start_program(command: Sequence[str | bytes], fds: Sequence[int], *, executable: str | bytes | None = None) -> int:
     """Start a program that inherits the standard streams and the descriptors `fds` only; its pid."""
-    import subprocess
-
-    process = subprocess.Popen(command, executable=executable, pass_fds=fds, close_fds=True)
-    process.returncode = 0  # ours to wait for: subprocess must neither reap it nor warn about it
-    return process.pid
+    ours = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    closed = [(os.POSIX_SPAWN_CLOSE, fd) for fd in ours if fd > _LAST_STREAM and fd not in fds]
+    passed = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # to itself: it is inherited then
+    return os.posix_spawnp(
+        executable or command[0],
+        list(command),
+        os.environ,
+        file_actions=[*closed, *passed],
+        setsigdef=[signal.SIGPIPE],  # which Python ignores, and programs expect to end by
+    )
 
 
 def thread_count() -> int:

@@ -6,12 +6,14 @@ is computed from it is an ordinary array.  Needs NumPy, so whoever wants this mo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy
 
 from procession._core import address_of, block_clear, block_is_own
 from procession.engine import memory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SharedArray", "empty", "of", "zeros"]
 

@@ -6,8 +6,10 @@ Pure data and arithmetic, as the scheduler itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["LEAST_NS", "TARGET_NS", "Batch", "Estimate", "Lane", "Terms"]
 
@@ -15,7 +17,6 @@ TARGET_NS = 1_000_000  # of work in one batch: a thousand times what handing it 
 LEAST_NS = 50_000  # of work in a batch that need not be smaller, as far as there is so much
 
 
-@dataclass(slots=True)
 class Terms:
     """What the caller of one submission wants for its tasks, and how often each of them has been tried again.
 
@@ -26,11 +27,20 @@ class Terms:
         tries: of the retries, used so far, by the task's index within the submission.
     """
 
-    timeout_ns: int = 0
-    retries: int = 0
-    retry_on: tuple[type[BaseException], ...] = ()
-    retry_late: bool = False
-    tries: dict[int, int] = field(default_factory=dict)
+    __slots__ = ("retries", "retry_late", "retry_on", "timeout_ns", "tries")
+
+    def __init__(
+        self,
+        timeout_ns: int = 0,
+        retries: int = 0,
+        retry_on: tuple[type[BaseException], ...] = (),
+        retry_late: bool = False,
+    ) -> None:
+        self.timeout_ns = timeout_ns
+        self.retries = retries
+        self.retry_on = retry_on
+        self.retry_late = retry_late
+        self.tries: dict[int, int] = {}
 
     def try_again(self, index: int) -> bool:
         """Whether task number `index`, which has ended in a way that may be tried again, may be once more; counts it."""
@@ -41,14 +51,15 @@ class Terms:
         return True
 
 
-@dataclass(slots=True)
 class Lane:
     """One input's share of what is in flight."""
 
-    batches: int = 0
+    __slots__ = ("batches",)
+
+    def __init__(self) -> None:
+        self.batches = 0
 
 
-@dataclass(slots=True)
 class Batch:
     """Consecutive items of one ticket that travel together.
 
@@ -63,15 +74,27 @@ class Batch:
         finished: how many have a result; workers finish them in order.
     """
 
-    ticket: Any
-    function: Any
-    start: int
-    items: Sequence[Any]
-    mode: int
-    lane: Lane
-    terms: Terms | None = None
-    position: int = -1
-    finished: int = 0
+    __slots__ = ("finished", "function", "items", "lane", "mode", "position", "start", "terms", "ticket")
+
+    def __init__(
+        self,
+        ticket: Any,
+        function: Any,
+        start: int,
+        items: Sequence[Any],
+        mode: int,
+        lane: Lane,
+        terms: Terms | None = None,
+    ) -> None:
+        self.ticket = ticket
+        self.function = function
+        self.start = start
+        self.items = items
+        self.mode = mode
+        self.lane = lane
+        self.terms = terms
+        self.position = -1
+        self.finished = 0
 
     def part(self, first: int, end: int) -> Batch:
         """Items first to end, as a batch."""
@@ -80,12 +103,14 @@ class Batch:
         )
 
 
-@dataclass(slots=True)
 class Estimate:
     """How long one call takes, from what was seen so far."""
 
-    item_ns: float = 0.0
-    seen: int = 0
+    __slots__ = ("item_ns", "seen")
+
+    def __init__(self) -> None:
+        self.item_ns = 0.0
+        self.seen = 0
 
     def learn(self, count: int, elapsed_ns: int) -> None:
         """`count` calls took `elapsed_ns`."""

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from typing import Any
 
 from procession.errors import AuthenticationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["CHALLENGE", "LONGEST", "Dialogue", "answer", "create_response", "deliver", "over", "verify"]
 

@@ -6,12 +6,18 @@ To end a worker is a soft signal, and a grace later a hard one, for the worker a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
 
 from procession import _core, _os
 from procession.engine import wire
 from procession.engine.clock import FOREVER, clock_ns, deadline_after
+from procession.engine.records import Record
 from procession.engine.scheduler import ANY_ITEM, NOT_RUNNING, TaskSeen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["Crew", "Exit", "Member"]
 
@@ -51,7 +57,7 @@ class _Handle(Protocol):
     def is_alive(self) -> bool: ...
 
 
-class Exit(NamedTuple):
+class Exit(Record):
     """How a worker ended: see scheduler.WorkerExited for the claim."""
 
     worker: int
@@ -139,7 +145,7 @@ class Crew:
 
     def share_among(self, workers: int) -> None:
         """How many of them the next one that starts shares the work with."""
-        self._spec = self._spec._replace(share=workers)
+        self._spec = self._spec.replace(share=workers)
 
     # ---- one of them ----
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from procession._core import RUN, deliver_run
 from procession.engine import wire
@@ -24,6 +23,10 @@ from procession.errors import (
     WorkerDied,
     describe_exit,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Delivery", "call_back", "cancelled", "given_up", "initializer_failed", "task_failed"]
 

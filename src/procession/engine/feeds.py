@@ -11,12 +11,17 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol
 
 from procession.engine import wire
 from procession.engine.batches import Batch, Lane, Terms
 from procession.engine.functions import LocalFunction
 from procession.engine.tickets import UnorderedStream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["Feed"]
 

@@ -9,11 +9,14 @@ import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
-from typing import Any
 
 from procession.engine import codec, descriptors, memory, wire
 from procession.engine.batches import Estimate
 from procession.engine.brief import brief
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["FunctionTable", "LocalFunction", "SentFunction", "complaint_of", "describe_call"]
 

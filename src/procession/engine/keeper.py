@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING
 
 from procession.engine.clock import clock_ns, deadline_after
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from procession.engine.workers import Workers
 

@@ -7,7 +7,10 @@ or no task does.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["WORTH_NS", "begin", "keep", "let_go"]
 

@@ -7,8 +7,6 @@ All is called with the engine's lock held.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from procession.engine import wire
 from procession.engine.batches import Batch
 from procession.engine.clock import clock_ns
@@ -32,6 +30,12 @@ from procession.engine.scheduler import (
 )
 from procession.engine.tickets import CallTicket
 from procession.errors import OutOfMemory, StartFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["Overseer"]
 

@@ -21,11 +21,14 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 from procession import _core, _os
 from procession.engine import codec, descriptors
 from procession.errors import SharedObjectGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["INLINE", "End", "Parcel"]
 

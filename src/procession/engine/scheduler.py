@@ -17,10 +17,9 @@ Frequent events are methods of their own; the rare ones go through `handle`.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from procession.engine.batches import Batch
+from procession.engine.records import Record
 
 __all__ = [
     "ANY_ITEM",
@@ -66,22 +65,19 @@ class Reason(enum.Enum):
     CANCELLED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Record):
     """A worker's initializer is done."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeaving:
+class WorkerLeaving(Record):
     """A worker has done as many tasks as it may, and will end in order."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(Record):
     """A worker has ended.
 
     Attributes:
@@ -96,8 +92,7 @@ class WorkerExited:
     head: int
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSeen:
+class TaskSeen(Record):
     """A worker that lives was found at work on that item of the batch at `position`, which it began `elapsed_ns` ago."""
 
     worker: int
@@ -106,34 +101,29 @@ class TaskSeen:
     elapsed_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(Record):
     """Nobody wants the results of the batch at `position` any more, and it is too late to take it back."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resized:
+class Resized(Record):
     """There are to be `size` workers from now on."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartWorker:
+class StartWorker(Record):
     """A worker is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dismiss:
+class Dismiss(Record):
     """There is a worker too many: it is to leave when it has done what it has claimed."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Record):
     """End the worker, by a soft signal and then a hard one, unless it goes on to another item meanwhile."""
 
     worker: int
@@ -141,15 +131,13 @@ class End:
     item: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spare:
+class Spare(Record):
     """The worker has gone on: its end is not wanted any more."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Record):
     """The item of the batch that ran when its worker ended."""
 
     batch: Batch
@@ -159,15 +147,13 @@ class Fail:
     reason: Reason = Reason.DIED
 
 
-@dataclass(frozen=True, slots=True)
-class Requeue:
+class Requeue(Record):
     """Send what is left of the batch again."""
 
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Record):
     """Workers do not come up; with `in_initializer` they die in the pool's initializer."""
 
     exitcode: int
@@ -178,7 +164,7 @@ Event = WorkerReady | WorkerLeaving | WorkerExited | TaskSeen | CancelAsked | Re
 Action = StartWorker | Dismiss | End | Spare | Fail | Requeue | GiveUp
 
 
-class Verdict(NamedTuple):
+class Verdict(Record):
     """What a worker is being ended for."""
 
     position: int
@@ -192,7 +178,6 @@ class Verdict(NamedTuple):
 _MEANT_FOR_ANOTHER = Verdict(NOT_RUNNING, 0, Reason.CANCELLED)
 
 
-@dataclass(slots=True)
 class Scheduler:
     """The state of one pool: batches in flight and workers.
 
@@ -207,19 +192,33 @@ class Scheduler:
         idle_deaths: workers that died one after the other while no task was done or begun.
     """
 
-    size: int
-    in_flight: dict[int, Batch] = field(default_factory=dict)
-    cancelled: set[int] = field(default_factory=set)
-    condemned: dict[int, Verdict] = field(default_factory=dict)
-    spared: set[int] = field(default_factory=set)
-    starting: set[int] = field(default_factory=set)
-    ready: set[int] = field(default_factory=set)
-    leaving: set[int] = field(default_factory=set)
-    closing: bool = False
-    has_been_up: bool = False
-    early_deaths: int = 0
-    idle_deaths: int = 0
-    timed: int = 0
+    __slots__ = (
+        "cancelled",
+        "closing",
+        "condemned",
+        "early_deaths",
+        "has_been_up",
+        "idle_deaths",
+        "in_flight",
+        "leaving",
+        "ready",
+        "size",
+        "spared",
+        "starting",
+        "timed",
+    )
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.in_flight: dict[int, Batch] = {}
+        self.cancelled: set[int] = set()
+        self.condemned: dict[int, Verdict] = {}
+        self.spared: set[int] = set()
+        self.starting: set[int] = set()
+        self.ready: set[int] = set()
+        self.leaving: set[int] = set()
+        self.closing = self.has_been_up = False
+        self.early_deaths = self.idle_deaths = self.timed = 0
 
     def started(self, worker: int) -> None:
         """A worker was started."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from procession._core import submit_call
 from procession.engine import wire
 from procession.engine.functions import LocalFunction
 from procession.engine.scheduler import Scheduler
 from procession.engine.tickets import CallTicket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Sender"]
 

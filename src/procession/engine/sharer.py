@@ -17,11 +17,11 @@ import signal
 import socket
 import threading
 import time
-from typing import NamedTuple
 
 from procession import _os
 from procession.engine import lifetime
 from procession.engine.clock import deadline_after, seconds_until
+from procession.engine.records import Record
 from procession.errors import SharedObjectGone
 
 __all__ = ["DupFd", "release", "serial", "stop", "take_back"]
@@ -77,7 +77,7 @@ def _fetch(address: bytes, key: bytes) -> int | None:
     return fds[0] if fds else None
 
 
-class _Kept(NamedTuple):
+class _Kept(Record):
     fd: int
     thread: int
     serial: int

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from procession._core import Call, Outcome
 from procession.engine.batches import Lane
 from procession.errors import TaskTimeout, WorkerDied
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["CallTicket", "Drained", "Failure", "MapTicket", "OrderedStream", "Ticket", "UnorderedStream"]
 

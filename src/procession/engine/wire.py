@@ -17,7 +17,6 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pickle import dumps, loads
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._core import CALL, RUN, call_arguments, pack_batch, pack_results, unpack_batch, unpack_results
 from procession.engine import codec
@@ -33,10 +32,16 @@ from procession.engine.codec import (
     own_error,
 )
 from procession.engine.exceptions import Ended, MaybeEncodingError, decode_error, describe, encode_error
+from procession.engine.records import Record
 from procession.errors import CannotDecode, CannotEncode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from procession.engine.functions import SentFunction
+
+    Results = tuple[list[int], list[Any], dict[int, BaseException]]
 
 __all__ = [
     "BATCH_LOST",
@@ -87,7 +92,7 @@ _NO_ERRORS: dict[int, BaseException] = {}
 _VALUES_PACKED, _FAILED = 0x04, 0x08
 
 
-class RunnerSpec(NamedTuple):
+class RunnerSpec(Record):
     """What a worker must know to begin; pickled for a fresh interpreter.
 
     Attributes:
@@ -312,9 +317,6 @@ def _pack_results(
             return None
         packed.append(data)
     return packed
-
-
-Results = tuple[list[int], list[Any], dict[int, BaseException]]
 
 
 def decode_results(payload: Payload | Results) -> Results:

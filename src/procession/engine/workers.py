@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from procession.engine import lifetime, memory, wire
 from procession.engine.batches import Batch, Terms
@@ -28,6 +27,10 @@ from procession.engine.sending import Sender
 from procession.engine.tickets import CallTicket, Drained, MapTicket, UnorderedStream
 from procession.engine.turns import Turns
 from procession.errors import Closed, PoolClosed, TaskCancelled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Workers"]
 

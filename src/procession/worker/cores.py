@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NamedTuple
 
 from procession import _os
+from procession.engine.records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["prepare", "take_share"]
 
@@ -27,7 +31,7 @@ _VARIABLES = (_OPENMP, *_AFTER_OPENMP, _NUMBA, b"VECLIB_MAXIMUM_THREADS")
 _SHARE = _os.SHARE.encode()
 
 
-class _Share(NamedTuple):
+class _Share(Record):
     """What one of so many workers does: the environment that it sets, and the libraries that it tells a number of threads."""
 
     workers: int

@@ -16,7 +16,6 @@ import functools
 import os
 import signal
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 from procession import _core
 from procession._core import (
@@ -36,6 +35,10 @@ from procession.engine.wire import RunnerSpec
 from procession.errors import CannotDecode, Closed, OutOfMemory
 from procession.worker import cores, streams
 from procession.worker.growth import Growth
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["Runner", "main"]
 

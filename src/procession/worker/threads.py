@@ -11,13 +11,16 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from procession.engine.clock import FOREVER, clock_ns, seconds_until
 from procession.engine.scheduler import NOT_RUNNING
 from procession.engine.wire import RunnerSpec
 from procession.errors import Closed
 from procession.worker.loop import Runner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["TaskReader", "ThreadChannel", "ThreadWorker", "start"]
 
@@ -255,7 +258,7 @@ class ThreadWorker(threading.Thread):
         super().__init__(name=f"ThreadPoolWorker-{self.identity}", daemon=True)
         self._channel = spec.tasks
         self._reader = TaskReader(spec.tasks)
-        self._spec = spec._replace(tasks=self._reader)
+        self._spec = spec.replace(tasks=self._reader)
         self._code = 1
         self._is_given_up = False
         self.is_dismissed = False
