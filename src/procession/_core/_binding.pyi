@@ -1,7 +1,7 @@
 """What the compiled binding offers.  Times are absolute nanoseconds of `clock_ns()`; sizes are bytes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 from typing_extensions import Buffer
 
@@ -289,13 +289,13 @@ class Call(Outcome):
     function: Any
     arguments: Any
     terms: Any
-    def __init__(
-        self,
+    def __new__(
+        cls,
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         terms: Any = None,
         workers: Any = None,
-    ) -> None: ...
+    ) -> Self: ...
     def succeed(self, value: Any) -> bool: ...
 
 def submit_call(
