@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter, thread_time_ns
 from typing import Any
 
@@ -26,7 +27,7 @@ from .measure import (
     seconds_per_item,
     seconds_per_item_of_one_call,
 )
-from .peers import open_pool, wake_all
+from .peers import Face, open_pool, wake_all
 
 LONG_NS = 50_000
 SHORT_NS = 2_000
@@ -106,15 +107,17 @@ def map_million(setting: Setting, function: Callable[[Any], Any], items: Sequenc
         return seconds_per_item(lambda: pool.map(function, some), items=count, least_s=setting.seconds(0.3))
 
 
+def apply_one_by_one(pool: Face, calls: int) -> None:
+    """Each task once the one before it has come back."""
+    for number in range(calls):
+        pool.apply(nop, (number,))
+
+
 def apply_round_trip(setting: Setting) -> float:
     """One task at a time: submit, run, result."""
     calls = setting.count(100, least=100)
     with open_pool(setting) as pool:
-
-        def apply_some() -> None:
-            for number in range(calls):
-                pool.apply(nop, (number,))
-
+        apply_some = partial(apply_one_by_one, pool, calls)
         expect(pool.apply(nop, (7,)) == 7, "apply returned another result than it should")
         wake_all(pool, setting)
         apply_some()
@@ -125,11 +128,7 @@ def apply_beside_a_busy_process(setting: Setting) -> float:
     """As `apply_round_trip`; the system's scheduler has more to choose from, so it takes longer to see an average."""
     calls = setting.count(100, least=100)
     with open_pool(setting) as pool:
-
-        def apply_some() -> None:
-            for number in range(calls):
-                pool.apply(nop, (number,))
-
+        apply_some = partial(apply_one_by_one, pool, calls)
         wake_all(pool, setting)
         with one_busy_process():
             apply_some()

@@ -13,6 +13,11 @@ cdef uint64_t deadline_of(object timeout) except? 0:
     return psn_clock_ns() + <uint64_t>(seconds * 1e9)
 
 
+cdef inline uint64_t wait_until(block, timeout) except? 0:
+    """The same, for a timeout that counts only with `block`."""
+    return deadline_of(timeout) if block else 0
+
+
 # A wait in C lasts at most so long: a signal that comes just before it sleeps does not interrupt it, and its handler runs
 # when it comes back.
 cdef uint64_t LONGEST_WAIT_NS = 500000000
@@ -164,7 +169,7 @@ cdef class Lock(Guard):
 
     def acquire(self, block=True, timeout=None) -> bool:
         """Take the lock; False if that was not possible within `timeout` seconds."""
-        return take_lock(self.lock, deadline_of(timeout) if block else 0)
+        return take_lock(self.lock, wait_until(block, timeout))
 
     def release(self) -> None:
         give_lock(self.lock)
@@ -250,7 +255,7 @@ cdef class Semaphore(Guard):
 
     def acquire(self, block=True, timeout=None) -> bool:
         """Take a permit; False if there was none within `timeout` seconds."""
-        return take_permit(self.semaphore, deadline_of(timeout) if block else 0)
+        return take_permit(self.semaphore, wait_until(block, timeout))
 
     def release(self) -> None:
         give_permit(self.semaphore)

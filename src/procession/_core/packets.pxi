@@ -17,7 +17,7 @@ def packet_send(int fd, data) -> None:
             if status == PSN_OK:
                 return
             if status != PSN_INTERRUPTED:
-                raise system_error()
+                raise failure(status)
             PyErr_CheckSignals()
     finally:
         PyBuffer_Release(&view)
@@ -42,7 +42,7 @@ def packet_receive(int fd):
             if status == PSN_OK:
                 break
             if status != PSN_INTERRUPTED:
-                raise system_error()
+                raise failure(status)
             PyErr_CheckSignals()
         if packet.size and room[0] == 0 and not packet.descriptor_count and not packet.is_cut and not packet.has_lost:
             return PyBytes_FromStringAndSize(room + 1, <Py_ssize_t>packet.size - 1)
@@ -73,8 +73,3 @@ cdef void give_packet_room(char *room) noexcept:
         packet_room = room
     else:
         free(room)  # another thread received, too
-
-
-cdef object system_error():
-    cdef int number = errno
-    return OSError(number, strerror(number).decode(errors="replace"))

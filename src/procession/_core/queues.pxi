@@ -226,7 +226,3 @@ cdef class ObjectQueue:
 
 cdef object not_all_put(uint64_t put):
     return errors.NotAllPut(f"the queue is full; the first {put} items are in it", items_put=put)
-
-
-cdef inline uint64_t wait_until(block, timeout) except? 0:
-    return deadline_of(timeout) if block else 0

@@ -105,8 +105,7 @@ class Workers:
     ) -> None:
         """One call."""
         with self._lock:
-            if self._ended or self._closed or self.is_foreign or self._failure is not None:
-                self._check_usable()
+            self._check_usable()
             keeper = self._keeper
             if keeper is None:
                 keeper = self._start_keeper(must=ticket.has_callback)
