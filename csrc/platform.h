@@ -1,4 +1,5 @@
-/* platform.h: all that the core asks of an operating system.  One file per system implements it; the build picks one.
+/* platform.h: all that the core asks of an operating system.  Each system has files of its own that
+   implement it; the build picks one system.
    Nothing above this file names a system call. */
 #ifndef PSN_PLATFORM_H
 #define PSN_PLATFORM_H
