@@ -28,7 +28,11 @@ from procession.engine import launch, memory
 from procession.engine.workers import Workers
 
 HERE = Path(__file__).resolve().parent
+# All start methods; PROCESSION_METHODS names those to be tested ("fork,spawn"), where not all are.
 METHODS = ("fork", "spawn", "forkserver")
+if named := set(os.environ.get("PROCESSION_METHODS", "all").split(",")) - {"all"}:
+    assert named <= set(METHODS), f"PROCESSION_METHODS is all, or some of {METHODS}; it has {named - set(METHODS)}"
+    METHODS = tuple(method for method in METHODS if method in named)
 DEADLINE_S = 30.0
 GRACE_S = 3.0  # for what ends by itself after a test: threads that were told to, processes that were killed
 sys.path.insert(0, str(HERE))  # tests/tasks.py; children take the path over

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import METHODS
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DEADLINE_S = 60.0
@@ -64,7 +66,7 @@ def shape_of(name: str) -> Callable[[str], object]:
     return lambda output: output
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_prints_what_it_says(name: str, method: str) -> None:
     command = [sys.executable, "-c", WITH_METHOD, method, str(ROOT / "examples" / f"{name}.py")]
