@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import sys
 
+from procession import _stdlib
 from procession.context import default_context as _context
+from procession.engine import program as _program
 from procession.errors import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
 from procession.process import active_children, current_process, parent_process
 from procession.util import SUBDEBUG, SUBWARNING  # noqa: F401
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from procession.context import Process
+    from procession.installation import install as install
     from procession.shared import Shared as Shared
     from procession.shared import SharedArray as SharedArray
     from procession.shared import array as array
@@ -115,6 +118,7 @@ _OURS = {
     "empty_like",
     "full",
     "full_like",
+    "install",
     "ones",
     "ones_like",
     "share",
@@ -127,9 +131,22 @@ if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]
 
 
+def _install(_: bool) -> None:
+    from procession.installation import install
+
+    install()
+
+
+_program.carry("installed", lambda: _stdlib.is_aside() or None, _install)
+
+
 def __getattr__(name: str) -> Any:
     if name == "reducer":
         return _context.reducer
+    if name == "install":
+        from procession.installation import install
+
+        return install
     if name in _OURS:
         from procession import shared
 

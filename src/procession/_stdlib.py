@@ -2,13 +2,17 @@
 
 Other libraries ask ``isinstance(p, multiprocessing.process.BaseProcess)`` or register reducers with
 ``multiprocessing.reduction.ForkingPickler``; they agree with procession because the classes are the same.
+
+Where procession has taken its place (see `installation`) the real package goes on under another name, `ASIDE`.
 """
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing as package
 import pickle
 import sys
+import types
 from collections.abc import Callable
 from multiprocessing import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
 from multiprocessing import context as _context
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "ASIDE",
     "AuthenticationError",
     "BaseContext",
     "BaseProcess",
@@ -34,17 +39,24 @@ __all__ = [
     "authkey",
     "get_spawning_popen",
     "has_extra_reducers",
+    "has_module",
+    "is_aside",
     "make_pickler",
     "manager_token",
-    "resource_tracker",
+    "module",
+    "package",
     "run_exit_hooks",
     "run_fork_hooks",
+    "set_aside",
     "set_current_process",
     "set_main_name",
     "set_spawning_popen",
 ]
 
 BaseContext: Any = _context.BaseContext
+
+ASIDE = "procession._stock"
+_place = package.__name__
 
 _reducers: dict[type, Callable[..., Any]] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
 # What `reduction` itself registers (methods, partials, sockets) plain pickle does as well or refuses loudly.  What others
@@ -100,9 +112,71 @@ def authkey() -> bytes:
     return bytes(_process.current_process().authkey)
 
 
+# ---- its modules, and the name that they go by ----
+
+
+def module(name: str) -> Any:
+    """The real module of that name."""
+    full_name = f"{_place}.{name}"
+    __import__(full_name)
+    return sys.modules[full_name]
+
+
+def has_module(name: str) -> bool:
+    """Whether there is a real module of that name."""
+    import importlib.util
+
+    try:
+        return importlib.util.find_spec(f"{_place}.{name}") is not None
+    except ModuleNotFoundError:
+        return False  # nor is there what it would be in
+
+
+def _loaded(name: str) -> Any:
+    return sys.modules.get(f"{_place}.{name}")
+
+
+def is_aside() -> bool:
+    """Whether something else goes by the real package's name."""
+    return _place == ASIDE
+
+
+def set_aside() -> list[tuple[str, types.ModuleType]]:
+    """Have the real package go by the name `ASIDE`, so that what it imports of itself later is its own.
+
+    Returns:
+        what is loaded of it, by the names that are free now.
+    """
+    global _place
+    own = [(name, found) for name, found in sys.modules.items() if f"{name}.".startswith("multiprocessing.")]
+    _place = ASIDE
+    shared = (AuthenticationError, BaseProcess, BufferTooShort, ForkingPickler, ProcessError, TimeoutError)
+    for name, found in own:
+        aside = ASIDE + name.removeprefix("multiprocessing")
+        for value in vars(found).values():
+            if (
+                isinstance(value, (type, types.FunctionType))
+                and value.__module__ == name
+                and value not in shared
+                and not value.__name__.startswith(
+                    "_re"
+                )  # reducers' functions: other programs are to read what they write
+            ):
+                value.__module__ = aside
+        sys.modules[aside] = found
+        found.__name__ = aside
+        found.__package__ = aside if hasattr(found, "__path__") else aside.rpartition(".")[0]
+        if found.__spec__ is not None:
+            found.__spec__.name = aside
+    return own
+
+
+# ---- what ours and its own owe each other ----
+
+
 def run_fork_hooks() -> None:
     """In a forked child, once it is known which process this is: what stock objects of the parent have registered."""
-    util: Any = sys.modules.get("multiprocessing.util")
+    util = _loaded("util")
     if util is not None:
         util._finalizer_registry.clear()
         util._run_after_forkers()
@@ -110,20 +184,14 @@ def run_fork_hooks() -> None:
 
 def run_exit_hooks() -> None:
     """What stock objects have left for the end of a process: a queue's thread, say, is waited for."""
-    util: Any = sys.modules.get("multiprocessing.util")
+    util = _loaded("util")
     if util is not None:
         util._exit_function()
 
 
-def resource_tracker() -> Any:
-    """The module of that name."""
-    from multiprocessing import resource_tracker
-
-    return resource_tracker
-
-
-def manager_token(typeid: str, address: Any, ident: str) -> Any:
+def manager_token(ours: type[Any], typeid: str, address: Any, ident: str) -> Any:
     """The name of a manager's object, as the standard library's clients read it."""
-    from multiprocessing.managers import Token
-
-    return Token(typeid, address, ident)
+    if is_aside():
+        ours.__module__ = "multiprocessing.managers"  # where they find theirs, and this process `ours`
+        return ours(typeid, address, ident)
+    return module("managers").Token(typeid, address, ident)

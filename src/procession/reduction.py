@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from procession import _os
+from procession import _os, _stdlib
 from procession._stdlib import ForkingPickler
 from procession.engine.descriptors import DupFd
 from procession.engine.descriptors import reduce_socket as _reduce_socket
@@ -105,3 +105,10 @@ class AbstractReducer:
     recvfds = staticmethod(recvfds)
     DupFd = staticmethod(DupFd)
     _reduce_socket = staticmethod(_reduce_socket)
+
+
+def __getattr__(name: str) -> Any:
+    # What other programs have pickled with the standard library's reducers asks for these.
+    if name.startswith("_rebuild"):
+        return getattr(_stdlib.module("reduction"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

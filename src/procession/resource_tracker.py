@@ -11,20 +11,20 @@ __all__ = ["ensure_running", "register", "unregister"]
 
 def ensure_running() -> None:
     """Start the tracker's process unless it runs."""
-    _stdlib.resource_tracker().ensure_running()
+    _stdlib.module("resource_tracker").ensure_running()
 
 
 def register(name: str, rtype: str) -> None:
     """Have the name removed when the program ends and has not done so."""
-    _stdlib.resource_tracker().register(name, rtype)
+    _stdlib.module("resource_tracker").register(name, rtype)
 
 
 def unregister(name: str, rtype: str) -> None:
     """The name has been removed."""
-    _stdlib.resource_tracker().unregister(name, rtype)
+    _stdlib.module("resource_tracker").unregister(name, rtype)
 
 
 def __getattr__(name: str) -> Any:
     if name in ("ResourceTracker", "_CLEANUP_FUNCS", "_resource_tracker"):
-        return getattr(_stdlib.resource_tracker(), name)
+        return getattr(_stdlib.module("resource_tracker"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -196,7 +196,7 @@ class Server:
             self._refer(session, created)
             token: Any = Token(typeid, self.address, created.ident)
             if session.is_stock:
-                token = _stdlib.manager_token(typeid, self.address, created.ident)
+                token = _stdlib.manager_token(Token, typeid, self.address, created.ident)
             elif not self._words.has_objects:
                 token = [typeid, self.address, created.ident]
             answer = "#PROXY", (created.exposed, token)
