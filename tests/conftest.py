@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import functools
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -383,6 +385,59 @@ def script(tmp_path: Path) -> Iterator[Script]:
     script = Script(tmp_path)
     yield script
     script.end()
+
+
+class Stock:
+    """Programs of another Python that know only the standard library: see stock_peer.py."""
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, command: str, *arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [self._python, str(HERE / "stock_peer.py"), command, *map(repr, arguments)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def run(self, command: str, *arguments: object) -> str:
+        """What it prints; it must end well."""
+        return self.end_of(self.start(command, *arguments))
+
+    def end_of(self, process: subprocess.Popen[str]) -> str:
+        out, err = process.communicate(timeout=20)
+        assert (err, process.returncode) == ("", 0)
+        return out
+
+    def end(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+@functools.cache
+def find_python(version: str) -> str | None:
+    """The first Python of this version that really runs: a version manager has entries on PATH for those not offered now."""
+    named = shutil.which(f"python{version}")
+    under = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    for candidate in ([named] if named else []) + [str(path) for path in under]:
+        if subprocess.run([candidate, "-c", "import multiprocessing.connection"], capture_output=True).returncode == 0:
+            return candidate
+    return None
+
+
+@pytest.fixture(params=["3.11", "3.12", "3.13"])
+def stock(request: pytest.FixtureRequest) -> Iterator[Stock]:
+    """Programs of the standard library of each Python that is here."""
+    python = find_python(request.param)
+    if python is None:
+        pytest.skip(f"there is no Python {request.param} on PATH or under ~/.pyenv")
+    stock = Stock(python)
+    yield stock
+    stock.end()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ _LENGTH = struct.Struct("!i")
 _LONG_LENGTH = struct.Struct("!Q")  # after a length of -1
 _LONGEST = 0x7FFFFFFF
 _JOINED = 1 << 14  # bytes up to which length and message go in one call
+_PIECE = 1 << 20  # bytes that go along with the length of a longer one
 
 
 class Connection:
@@ -148,8 +149,10 @@ class Connection:
         if size <= _JOINED:
             _write(handle, memoryview(head + data))
         else:
-            _write(handle, memoryview(head))
-            _write(handle, data)
+            written = os.writev(handle, [head, data[:_PIECE]])
+            if written < len(head):
+                _write(handle, memoryview(head)[written:])
+            _write(handle, data[max(0, written - len(head)) :])
 
     # ---- receiving ----
 

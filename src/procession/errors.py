@@ -12,6 +12,7 @@ Each also derives from what code written for the standard library catches.
     │   ├── OwnerDied               the holder of a lock was killed             RuntimeError
     │   ├── ConsumerDied            one who took from a queue died too early    RuntimeError
     │   ├── NotAllPut               a queue had no room for all of many         queue.Full
+    │   ├── ClientRefused               a client that did not come to prove its key AuthenticationError, EOFError
     │   ├── SharedObjectGone        a handle outlived what it names             ReferenceError
     │   ├── CannotEncode            an object cannot be pickled                 pickle.PicklingError, TypeError
     │   ├── CannotDecode            bytes cannot be unpickled on the other side pickle.UnpicklingError
@@ -43,6 +44,7 @@ __all__ = [
     "BufferTooShort",
     "CannotDecode",
     "CannotEncode",
+    "ClientRefused",
     "Closed",
     "ConsumerDied",
     "Empty",
@@ -202,6 +204,10 @@ class InitializerFailed(ProcessionError, RuntimeError):
 
 class PoolClosed(ProcessionError, ValueError):
     """The pool takes no more work: it was closed or terminated, or belongs to the process that this one was forked from."""
+
+
+class ClientRefused(ProcessionError, AuthenticationError, EOFError):
+    """A client of a Listener went, or broke the rules of messages, before it had proved that it knows the authkey."""
 
 
 class SharedObjectGone(ProcessionError, ReferenceError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession import util
 from procession.engine import challenge
-from procession.engine.reception import CROWD, Reception
+from procession.engine.reception import CROWD, Reception, hasten
 from procession.errors import AuthenticationError
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ def arbitrary_address(family: str) -> Any:
 
 
 def any_address() -> Any:
-    """An address of the default family, or a name that needs no file where no folder can be written to.
+    """An address of the default family; where no folder for sockets can be written to, of this machine's own network.
 
-    Such a name can be reached by every user of the machine, so it wants a key.
+    Never a name without a file: it has a null byte, and users hand addresses to programs in their arguments.
     """
     try:
-        return arbitrary_address(default_family)
+        address = arbitrary_address(default_family)
     except OSError:
-        return f"\0procession-{os.getpid()}-{os.urandom(8).hex()}"
+        return arbitrary_address("AF_INET")
+    return address if len(os.fsencode(address)) <= util.SOCKET_PATH_MAX else arbitrary_address("AF_INET")
 
 
 def address_type(address: Any) -> str:
@@ -125,7 +126,8 @@ class SocketListener:
             if family == "AF_UNIX" and isinstance(error, OSError) and "too long" in str(error):
                 raise OSError(
                     error.errno,
-                    f"the path of a Unix socket has at most 107 bytes, this one {len(address)}: {address!r}",
+                    f"the path of a Unix socket has at most {util.SOCKET_PATH_MAX} bytes, this one has "
+                    f"{len(os.fsencode(address))}: {address!r}",
                 ) from None
             raise
         self._family = family
@@ -168,6 +170,7 @@ def SocketClient(address: Any) -> Connection:
     try:
         end.setblocking(True)
         end.connect(address)
+        hasten(end)
     except BaseException:
         end.close()
         raise
@@ -184,19 +187,19 @@ class Listener:
         backlog: int = 1,
         authkey: bytes | None = None,
     ) -> None:
-        family = family or (address_type(address) if address else default_family)
-        _check_family(family)
         _check_key(authkey)
+        if not address:
+            address = arbitrary_address(family) if family else any_address()
+        family = family or address_type(address)
+        _check_family(family)
         self._authkey = authkey
-        self._listener: SocketListener | None = SocketListener(
-            address or arbitrary_address(family), family, backlog, authkey
-        )
+        self._listener: SocketListener | None = SocketListener(address, family, backlog, authkey)
 
     def accept(self) -> Connection:
         """The next client's connection.  May be called again whatever it raises, unless the listener is closed.
 
         Raises:
-            AuthenticationError, EOFError, OSError: a client was turned away.
+            AuthenticationError: a client was turned away, for another key or (ClientRefused) for none.
             OSError: the listener is closed.
         """
         return self._open().accept()

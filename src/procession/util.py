@@ -329,7 +329,7 @@ class ForkAwareLocal(threading.local):
 # ---- the temporary folder ----
 
 _temp_dir: str | None = None
-_SOCKET_PATH_MAX = 107
+SOCKET_PATH_MAX = 107  # bytes
 _NAMES_MAX = len("/pymp-xxxxxxxx/listener-xxxxxxxx")
 
 
@@ -346,9 +346,9 @@ def get_temp_dir() -> str:
 
 
 def _temp_base(asked: str) -> str:
-    if len(os.fsencode(asked)) + _NAMES_MAX <= _SOCKET_PATH_MAX:
+    if len(os.fsencode(asked)) + _NAMES_MAX <= SOCKET_PATH_MAX:
         return asked
-    for folder in ("/tmp", "/var/tmp", "/usr/tmp"):
+    for folder in ("/tmp", "/var/tmp", "/usr/tmp", "/dev/shm"):
         if os.access(folder, os.W_OK | os.X_OK):
             return folder
     return asked

@@ -1,6 +1,7 @@
 """Listener and Client: between themselves, with the standard library, and with clients that mean no good."""
 
-import multiprocessing.connection as stock
+import ast
+import multiprocessing.connection
 import os
 import random
 import resource
@@ -8,55 +9,19 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
+from contextlib import ExitStack
 
 import pytest
 
+import stock_peer
+from listener_tasks import KEY, InThread, ask, raw, serve_one
 from procession import listener
 from procession.errors import AuthenticationError
 
-KEY = b"secret"
-
-
-class InThread:
-    """Runs a function in a thread; `result()` gives what it returned or raises."""
-
-    def __init__(self, function, *args):
-        self._function, self._args = function, args
-        self._value = self._error = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self):
-        try:
-            self._value = self._function(*self._args)
-        except BaseException as error:
-            self._error = error
-
-    def result(self):
-        self._thread.join()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        return self._value
-
-
-def ask(client, address, key):
-    with client(address, authkey=key) as connection:
-        connection.send(("hello", 1))
-        return connection.recv()
-
-
-def serve_one(listening):
-    with listening.accept() as connection:
-        assert connection.recv() == ("hello", 1)
-        connection.send("welcome")
-
-
 PAIRS = [
     (listener.Listener, listener.Client),
-    (stock.Listener, listener.Client),
-    (listener.Listener, stock.Client),
+    (multiprocessing.connection.Listener, listener.Client),
+    (listener.Listener, multiprocessing.connection.Client),
 ]
 
 
@@ -71,7 +36,51 @@ def test_both_ends_understand_each_other(kinds, family, key):
         assert asking.result() == "welcome"
 
 
-@pytest.mark.parametrize("connect", [listener.Client, stock.Client], ids=["ours", "stock"])
+def places():
+    """What Listener is given for addresses of every kind: of both families, and a name without a file."""
+    return "AF_UNIX", "AF_INET", f"\0procession-test-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "key"])
+def test_a_program_of_the_standard_library_connects_to_our_listener(stock, key):
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener.Listener(**stock_peer.options(p), authkey=key)) for p in places()]
+        echoing = [InThread(stock_peer.echo_all, each) for each in listeners]
+        assert stock.run("connect", key, *[each.address for each in listeners]) == "done\n"
+        assert [each.result() for each in echoing] == [[], [], []]
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "key"])
+def test_our_client_connects_to_a_program_of_the_standard_library(stock, key):
+    process = stock.start("listen", key, *places())
+    for _ in places():
+        with listener.Client(ast.literal_eval(process.stdout.readline()), authkey=key) as connection:
+            stock_peer.ask_all(connection)
+            stock_peer.end(connection)
+        assert process.stdout.readline() == "[]\n"
+    assert stock.end_of(process) == ""
+
+
+def test_a_program_of_the_standard_library_with_another_key_is_refused(stock):
+    with listener.Listener(authkey=KEY) as listening:
+        echoing = InThread(stock_peer.echo_all, listening)
+        process = stock.start("connect", b"wrong", listening.address)
+        assert "AuthenticationError: digest sent was rejected" in process.communicate()[1]
+        assert stock.run("connect", KEY, listening.address) == "done\n"
+        assert echoing.result() == ["AuthenticationError"]
+
+
+def test_a_program_of_the_standard_library_refuses_our_client_with_another_key(stock):
+    process = stock.start("listen", KEY, "AF_UNIX")
+    address = ast.literal_eval(process.stdout.readline())
+    with pytest.raises(AuthenticationError, match="rejected"):
+        listener.Client(address, authkey=b"wrong")
+    with listener.Client(address, authkey=KEY) as connection:
+        stock_peer.end(connection)
+    assert stock.end_of(process) == "['AuthenticationError']\n"
+
+
+@pytest.mark.parametrize("connect", [listener.Client, multiprocessing.connection.Client], ids=["ours", "stock"])
 def test_a_wrong_key_is_an_error_on_both_sides_and_the_listener_goes_on(connect):
     with listener.Listener(authkey=KEY) as listening:
         wrong = InThread(ask, connect, listening.address, b"wrong")
@@ -82,12 +91,6 @@ def test_a_wrong_key_is_an_error_on_both_sides_and_the_listener_goes_on(connect)
         right = InThread(ask, connect, listening.address, KEY)
         serve_one(listening)
         assert right.result() == "welcome"
-
-
-def raw(address, data=b""):
-    end = socket.create_connection(address, 5)
-    end.sendall(data)
-    return end
 
 
 def accept_the_good_one(listening):

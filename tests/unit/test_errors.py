@@ -14,6 +14,7 @@ SECOND_BASES = {
     errors.InitializerFailed: RuntimeError,
     errors.OwnerDied: RuntimeError,
     errors.ConsumerDied: RuntimeError,
+    errors.ClientRefused: EOFError,
     errors.SharedObjectGone: ReferenceError,
     errors.CannotEncode: TypeError,
     errors.CannotDecode: pickle.UnpicklingError,

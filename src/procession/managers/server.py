@@ -101,7 +101,7 @@ class Server:
         while True:
             try:
                 connection = self.listener._accept(watched)
-            except (AuthenticationError, EOFError) as error:
+            except AuthenticationError as error:
                 util.info("a client was turned away: %s", error)
                 continue
             except OSError as error:
