@@ -1,4 +1,4 @@
-"""The commands of contributors: nox -s check, test, compat, core, bench.  Continuous integration (.ci/run) calls the same."""
+"""The commands of contributors: nox -s check, test, compat, core, bench, fuzz.  .ci/run calls the same."""
 
 import nox
 
@@ -36,6 +36,13 @@ def compat(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """The tests of the C core, plain and under each sanitizer."""
     session.run("tests/core/run.sh", *session.posargs, external=True)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Frames of every kind at a Listener: `nox -s fuzz -- 1000000`, with `--seed` one run again."""
+    session.install(".")
+    session.run("python", "tests/fuzz/fuzz_listener.py", *session.posargs)
 
 
 @nox.session

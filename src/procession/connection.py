@@ -163,7 +163,7 @@ class Connection:
             EOFError: the other end is closed and nothing is left.
         """
         self._for_reading()
-        return codec.decode(self._receive(None))
+        return codec.decode_pickle(self._receive(None))
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         """Receive a message as bytes, waiting for it.

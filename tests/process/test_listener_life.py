@@ -160,34 +160,30 @@ def test_a_crowd_that_knows_the_key_is_served_to_the_last(monkeypatch):
 
 
 def test_who_waited_while_nobody_was_in_accept_is_not_late(monkeypatch):
-    monkeypatch.setattr(reception, "_PATIENCE_NS", 150_000_000)
+    has_come, go_on = threading.Event(), threading.Event()
+
+    def come_early():
+        end = raw(listening.address)
+        end.settimeout(None)
+        with listener._connection(end) as connection:
+            challenge = connection.recv_bytes()
+            has_come.set()
+            assert go_on.wait(10)
+            connection.send_bytes(listener._create_response(KEY, challenge.removeprefix(listener.CHALLENGE)))
+            assert connection.recv_bytes() == b"#WELCOME#"
+            listener.deliver_challenge(connection, KEY)
+            connection.send(("hello", 1))
+            return connection.recv()
+
     with listener.Listener(authkey=KEY) as listening:
-        connected = threading.Event()
-
-        def come_early():
-            with socket.socket(socket.AF_UNIX) as end:
-                end.connect(listening.address)
-                head, challenge = end.recv(4), end.recv(256)
-                assert len(head) == 4 and challenge
-                connected.set()
-                assert nobody_listens.wait(10)
-                with listener._connection(socket.socket(fileno=os.dup(end.fileno()))) as connection:
-                    from procession.engine import challenge as dialogue
-
-                    connection.send_bytes(dialogue.create_response(KEY, challenge.removeprefix(listener.CHALLENGE)))
-                    assert connection.recv_bytes() == b"#WELCOME#"
-                    listener.deliver_challenge(connection, KEY)
-                    connection.send(("hello", 1))
-                    return connection.recv()
-
-        nobody_listens = threading.Event()
         early = InThread(come_early)
-        wrong = InThread(ask_in_vain, listening.address, connected)
+        wrong = InThread(ask_in_vain, listening.address, has_come)
         with pytest.raises(AuthenticationError):
             listening.accept()
         wrong.result()
-        time.sleep(0.2)  # longer than the patience: that is the point
-        nobody_listens.set()
+        later = reception.clock_ns() + 100 * reception._PATIENCE_NS
+        monkeypatch.setattr(reception, "clock_ns", lambda: later)
+        go_on.set()
         serve_one(listening)
         assert early.result() == "welcome"
 

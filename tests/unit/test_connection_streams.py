@@ -35,6 +35,23 @@ def test_a_stream_that_ends_within_a_message_is_an_error():
             conn.recv_bytes()
 
 
+@pytest.mark.parametrize(
+    "rubbish", [b"", b"\x01", b"\x02", b"\x01" * 40, b"\x80\x04", b"cno_such_module\nx\n.", b"\xff"]
+)
+def test_what_is_no_pickle_is_refused_as_the_standard_library_does_and_costs_only_itself(rubbish):
+    complaints = []
+    for kind in (Connection, StockConnection):
+        reader, writer = os.pipe()
+        with kind(reader, writable=False) as receiver, Connection(writer, readable=False) as sender:
+            sender.send_bytes(rubbish)
+            sender.send("next")
+            with pytest.raises(Exception) as caught:
+                receiver.recv()
+            complaints.append(repr(caught.value))
+            assert receiver.recv() == "next"
+    assert complaints[0] == complaints[1]
+
+
 def test_a_long_length_is_understood():
     reader, writer = os.pipe()
     os.write(writer, b"\xff\xff\xff\xff" + b"\0" * 7 + b"\x03abc")

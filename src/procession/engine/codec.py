@@ -54,6 +54,7 @@ __all__ = [
     "Payload",
     "as_message",
     "decode",
+    "decode_pickle",
     "dump_plain",
     "encode",
     "encode_as_bytes",
@@ -193,6 +194,11 @@ def encode_with_blocks(value: Any) -> tuple[bytes, list[Block]]:
     except Exception as error:
         data = _dump_otherwise(value, None, error, before)
     return data, take_exported() if exported else []
+
+
+def decode_pickle(data: bytes) -> Any:
+    """The value of a pickle: of encode_with_blocks(), or of a peer of which nothing else is known."""
+    return _loads(data)
 
 
 _Buffers = list[pickle.PickleBuffer] | None  # None: in band
