@@ -104,12 +104,16 @@ class _TaskError(ProcessionError):
         task: the call, in short: ``module.function(arguments)``.
         function, arguments: its two parts.
         pid: of the worker that ran it, 0 if none did.
+        index: the place of its item in the input of a map or imap; None of a single call.
     """
 
-    def __init__(self, message: str, *, pid: int = 0, function: str = "", arguments: str = "") -> None:
+    def __init__(
+        self, message: str, *, pid: int = 0, function: str = "", arguments: str = "", index: int | None = None
+    ) -> None:
         super().__init__(message)
         _join_executors_errors()
         self.pid = pid
+        self.index = index
         self.function = function
         self.arguments = arguments
         self.task = f"{function}({arguments})" if function else ""
@@ -127,6 +131,7 @@ class WorkerDied(_TaskError, RuntimeError):
         exitcode: negative for a signal, None if the system did not tell.
         signal: the name of the signal that killed it, None if none did.
         task, function, arguments: what it ran, in short.
+        index: the item's place in the input of a map or imap.
     """
 
     def __init__(self, message: str, *, exitcode: int | None = None, **evidence: Any) -> None:
@@ -144,6 +149,7 @@ class TaskTimeout(_TaskError, TimeoutError, builtins.TimeoutError):
     Attributes:
         timeout: seconds.
         task, function, arguments: what it ran, in short.
+        index: the item's place in the input of a map or imap.
         pid: of the worker.
     """
 

@@ -51,7 +51,7 @@ def test_map_raises_worker_died_within_a_second(pool, tmp_path):
 def test_imap_gives_all_other_results(pool, death, chunksize):
     got = collect(pool.imap(tasks.die_at_three, [(death, i) for i in range(10)], chunksize))
     assert [value for value in got if not isinstance(value, Exception)] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert isinstance(got[3], WorkerDied) and got[3].exitcode == EXITS[death]
+    assert isinstance(got[3], WorkerDied) and (got[3].exitcode, got[3].index) == (EXITS[death], 3)
     assert pool.map(tasks.double, [1, 2]) == [2, 4]
 
 

@@ -28,7 +28,12 @@ HEAVY = [
     "logging",
     "socketserver",
 ]
-NEEDS = {"procession.apps.thumbnail": "PIL", "procession.apps.images": "PIL"}
+NEEDS = {
+    "procession.apps.images": "PIL",
+    "procession.apps.images.plan": "PIL",
+    "procession.apps.images.thumbnail": "PIL",
+    "procession.cli.images": "typer",
+}
 
 
 def run(source):

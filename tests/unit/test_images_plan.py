@@ -8,9 +8,10 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from procession.apps.driver import Plan, PlanError
-from procession.apps.images import parse_size, plan_thumbnails
-from procession.apps.thumbnail import ThumbnailTask
+from procession.apps.driver import PlanError
+from procession.apps.images.plan import parse_size, plan_thumbnails
+from procession.apps.images.thumbnail import ThumbnailTask
+from procession.apps.outcome import Done
 
 
 @pytest.fixture
@@ -32,18 +33,25 @@ def touch(folder: Path, *names: str) -> None:
         path.touch()
 
 
-def names_of(plan: Plan[ThumbnailTask]) -> list[str]:
-    return [task.name for task in plan.tasks]
+Plan = list[ThumbnailTask | Done]
 
 
-def reasons_of(plan: Plan[ThumbnailTask]) -> dict[str, str]:
-    return {outcome.name: outcome.reason for outcome in plan.refused}
+def tasks_of(plan: Plan) -> list[ThumbnailTask]:
+    return [item for item in plan if isinstance(item, ThumbnailTask)]
+
+
+def names_of(plan: Plan) -> list[str]:
+    return [task.name for task in tasks_of(plan)]
+
+
+def reasons_of(plan: Plan) -> dict[str, str]:
+    return {outcome.name: outcome.reason for item in plan if isinstance(item, Done) for outcome in item.outcomes}
 
 
 def test_sub_folders_are_included_and_names_are_kept(source: Path, target: Path) -> None:
     touch(source, "a.jpg", "sub/b.PNG", "sub/deep/c.tiff")
     plan = plan_thumbnails(source, target)
-    assert {task.name: task.output for task in plan.tasks} == {
+    assert {task.name: task.output for task in tasks_of(plan)} == {
         name: str(target / name) for name in ("a.jpg", "sub/b.PNG", "sub/deep/c.tiff")
     }
 
@@ -58,7 +66,7 @@ def test_hidden_files_and_folders_are_left_alone(source: Path, target: Path) -> 
     touch(source, ".hidden.jpg", ".cache/a.jpg", "seen.jpg")
     plan = plan_thumbnails(source, target)
     assert names_of(plan) == ["seen.jpg"]
-    assert not plan.refused
+    assert not reasons_of(plan)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "no_suffix", "page.pdf"])
@@ -88,7 +96,7 @@ def test_links_to_files_count_and_links_to_folders_do_not(source: Path, target: 
     (source / "circle").symlink_to(".")
     plan = plan_thumbnails(source, target)
     assert names_of(plan) == ["link.jpg", "real/a.jpg"]
-    assert not plan.refused
+    assert not reasons_of(plan)
 
 
 def test_an_output_folder_inside_the_source_is_not_listed(source: Path) -> None:
@@ -98,14 +106,14 @@ def test_an_output_folder_inside_the_source_is_not_listed(source: Path) -> None:
 
 def test_a_format_that_is_only_read_becomes_png(source: Path, target: Path) -> None:
     touch(source, "layers.psd")
-    (task,) = plan_thumbnails(source, target).tasks
+    (task,) = tasks_of(plan_thumbnails(source, target))
     assert task.output == str(target / "layers.psd.png")
     assert task.format == "PNG"
 
 
 def test_temporary_names_are_hidden_unique_and_next_to_their_output(source: Path, target: Path) -> None:
     touch(source, "a" * 250 + ".jpg", "sub/b.jpg")
-    tasks = plan_thumbnails(source, target).tasks
+    tasks = tasks_of(plan_thumbnails(source, target))
     temporaries = [Path(task.temporary) for task in tasks]
     assert [path.parent for path in temporaries] == [Path(task.output).parent for task in tasks]
     assert len({path.name for path in temporaries}) == 2

@@ -13,9 +13,9 @@ pytest.importorskip("PIL")
 
 from PIL import ExifTags, Image, ImageCms, ImageDraw
 
-from procession.apps.images import list_output_formats
+from procession.apps.images.plan import list_output_formats
+from procession.apps.images.thumbnail import TURNS, ThumbnailTask, make_thumbnail
 from procession.apps.outcome import Outcome
-from procession.apps.thumbnail import TURNS, ThumbnailTask, make_thumbnail
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -33,7 +33,7 @@ def shrink(tmp_path: Path, output: Path) -> Shrink:
         format, suffix = list_output_formats()[source.suffix]
         path = output / (source.name + suffix)
         task = ThumbnailTask(source.name, str(source), str(path), str(path.with_name(".tmp")), format)
-        outcome = make_thumbnail(task, size)
+        (outcome,) = make_thumbnail(task, size).outcomes
         assert path.exists() == (not outcome.is_failed)
         assert not Path(task.temporary).exists()
         return outcome
@@ -65,7 +65,8 @@ def test_proportions_and_format_are_kept(suffix: str, tmp_path: Path, shrink: Sh
     source = tmp_path / f"a{suffix}"
     quadrants().save(source)
     outcome = shrink(source)
-    assert outcome == Outcome(f"a{suffix}", "", source.stat().st_size, (output / source.name).stat().st_size)
+    made = output / source.name
+    assert outcome == Outcome(f"a{suffix}", "done", "", source.stat().st_size, made.stat().st_size, str(made))
     with Image.open(source) as before, Image.open(output / source.name) as after:
         assert after.format == before.format
         assert after.width / after.height == pytest.approx(before.width / before.height, abs=0.1)
@@ -261,7 +262,7 @@ def test_a_source_that_links_lead_back_to_is_not_replaced(tmp_path: Path, shrink
     output.symlink_to(tmp_path)
     before = (tmp_path / "a.png").read_bytes()
     task = ThumbnailTask("a.png", str(tmp_path / "a.png"), str(output / "a.png"), str(output / ".tmp"), "PNG")
-    assert make_thumbnail(task, (40, 40)).reason == "the thumbnail would replace its own source"
+    assert make_thumbnail(task, (40, 40)).outcomes[0].reason == "the thumbnail would replace its own source"
     assert (tmp_path / "a.png").read_bytes() == before
 
 
@@ -269,5 +270,5 @@ def test_a_failed_write_leaves_the_old_thumbnail(tmp_path: Path, output: Path) -
     quadrants().save(tmp_path / "a.png")
     (output / "a.png").mkdir(parents=True)
     task = ThumbnailTask("a.png", str(tmp_path / "a.png"), str(output / "a.png"), str(output / ".tmp"), "PNG")
-    assert make_thumbnail(task, (40, 40)).reason == "Is a directory"
+    assert make_thumbnail(task, (40, 40)).outcomes[0].reason == "Is a directory"
     assert [path.name for path in output.iterdir()] == ["a.png"]

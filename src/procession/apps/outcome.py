@@ -1,22 +1,67 @@
-"""What became of one file.  Made in a worker, read by the parent; light, because every worker imports it."""
+"""What became of one file, and of one task.  Made in a worker, read by the parent; light, because every worker imports it."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["done", "unchanged", "planned", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One file's end: done, or failed for `reason`."""
+    """One file's end."""
 
     name: str
-    """Relative to the folder that was given; unique within a run."""
+    """As people know it, most often relative to the folder that was given; unique within a run."""
+    status: Status = "done"
+    """`unchanged`: there was nothing to do; `planned`: there would have been, in a dry run."""
     reason: str = ""
     """Why it failed, in one line; empty when it did not."""
     source_bytes: int = 0
     result_bytes: int = 0
+    output: str = ""
+    """Where the result is, or would be."""
 
     @property
     def is_failed(self) -> bool:
-        return bool(self.reason)
+        return self.status == "failed"
+
+
+def failed(name: str, reason: str) -> Outcome:
+    """The outcome of a file that failed for `reason`."""
+    return Outcome(name, "failed", one_line(reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What has been done with a task: counts of files and bytes, and those outcomes that are worth a message.
+
+    Every failure is among `outcomes`; all other files are if the run is to give an outcome for each (the function that
+    workers run is told so by its program).  Failures are counted from there, the rest by the counts.
+    """
+
+    files: int = 0
+    unchanged: int = 0
+    planned: int = 0
+    source_bytes: int = 0
+    result_bytes: int = 0
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        return sum(outcome.is_failed for outcome in self.outcomes)
+
+
+def done_with(*outcomes: Outcome) -> Done:
+    """What these outcomes come to."""
+    statuses = [outcome.status for outcome in outcomes]
+    return Done(
+        files=statuses.count("done"),
+        unchanged=statuses.count("unchanged"),
+        planned=statuses.count("planned"),
+        source_bytes=sum(outcome.source_bytes for outcome in outcomes if outcome.status == "done"),
+        result_bytes=sum(outcome.result_bytes for outcome in outcomes),
+        outcomes=outcomes,
+    )
 
 
 def one_line(text: str) -> str:

@@ -159,6 +159,9 @@ def task_failed(fail: Fail, pid: int) -> ProcessionError:
     """What the item gets that ran when its worker ended."""
     function, arguments = describe_call(fail.batch, fail.index)
     call = f"{function}({arguments})"
+    evidence: dict[str, Any] = {"pid": pid, "function": function, "arguments": arguments}
+    if not isinstance(fail.batch.ticket, CallTicket):
+        evidence["index"] = fail.batch.start + fail.index
     match fail.reason:
         case Reason.LATE:
             assert fail.batch.terms is not None
@@ -166,20 +169,16 @@ def task_failed(fail: Fail, pid: int) -> ProcessionError:
             return TaskTimeout(
                 f"{call} ran for longer than its timeout of {seconds:g} s; its worker {pid} was ended",
                 timeout=seconds,
-                pid=pid,
-                function=function,
-                arguments=arguments,
+                **evidence,
             )
         case Reason.CANCELLED:
-            return TaskCancelled(f"{call} was cancelled", pid=pid, function=function, arguments=arguments)
+            return TaskCancelled(f"{call} was cancelled", **evidence)
         case Reason.DIED:
             hint = "; by kill -9, or by the system for want of memory" if fail.exitcode == -9 else ""
             return WorkerDied(
                 f"worker {pid} {describe_exit(fail.exitcode)} while it ran {call}{hint}",
-                pid=pid,
                 exitcode=fail.exitcode,
-                function=function,
-                arguments=arguments,
+                **evidence,
             )
 
 

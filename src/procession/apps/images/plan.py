@@ -9,16 +9,14 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 from PIL import Image
 
-from procession.apps import driver
-from procession.apps.driver import Plan, PlanError, ProgressCallback, Result
-from procession.apps.outcome import Outcome
-from procession.apps.thumbnail import ThumbnailTask, make_thumbnail, remove_temporary
+from procession.apps.driver import PlanError
+from procession.apps.images.thumbnail import ThumbnailTask
+from procession.apps.outcome import Done, Outcome, done_with, failed
 
 Size: TypeAlias = tuple[int, int]
 
@@ -47,34 +45,7 @@ def parse_size(text: str) -> Size:
     return width, height
 
 
-def make_thumbnails(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    size: Size = DEFAULT_SIZE,
-    workers: int | None = None,
-    progress: ProgressCallback | None = None,
-) -> Result:
-    """Make a thumbnail under `target` of every image under `source`, with the same relative name, fitted into `size`.
-
-    Proportions are kept and nothing is enlarged.  Formats that Pillow only reads become `name.suffix.png`.  `workers`
-    is the number of processes, by default `procession.cpu_count()`.  `progress` is called in this process.
-
-    Raises:
-        PlanError: the folders make no sense together; nothing was written.
-        driver.Interrupted: Ctrl-C; its `result` tells what was done.
-    """
-    if workers is None:
-        from procession import cpu_count
-
-        workers = cpu_count()
-    function = partial(make_thumbnail, size=size)
-    return driver.run(
-        plan_thumbnails(source, target), function, workers=workers, progress=progress, tidy=remove_temporary
-    )
-
-
-def plan_thumbnails(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Plan[ThumbnailTask]:
+def plan_thumbnails(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> list[ThumbnailTask | Done]:
     """List `source` and decide what becomes of each file; reads folders, writes nothing.
 
     Raises:
@@ -90,14 +61,14 @@ def plan_thumbnails(source: str | os.PathLike[str], target: str | os.PathLike[st
         name = os.path.relpath(path, source_root)
         suffix = Path(name).suffix.lower()
         if reason or suffix not in output_formats:
-            refused.append(Outcome(name, reason=reason or "not an image"))
+            refused.append(failed(name, reason or "not an image"))
             continue
         format, added_suffix = output_formats[suffix]
         output = Path(target_root, name + added_suffix)
         temporary = output.with_name(f".procession-{run_id}-{len(tasks)}.tmp")
-        tasks.append(ThumbnailTask(name, path, str(output), str(temporary), format))
+        tasks.append(ThumbnailTask(name, path, str(output), str(temporary), format, Path(path).stat().st_size))
     check_outputs(tasks)
-    return Plan(tasks, refused)
+    return [done_with(*refused), *tasks]
 
 
 def list_output_formats() -> dict[str, tuple[str, str]]:

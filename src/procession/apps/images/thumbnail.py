@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from procession.apps.outcome import Outcome, one_line
+from procession.apps.outcome import Done, Outcome, done_with, failed, one_line
 
 WHITE = 255
 LARGEST_KEPT_PROFILE_BYTES = 8 * 1024
@@ -76,13 +76,18 @@ class ThumbnailTask:
     """Next to `output`; short whatever the output's name is, since that may have the longest allowed length."""
     format: str
     """Pillow's name of the format to write."""
+    size_bytes: int = 0
+
+    @property
+    def files(self) -> int:
+        return 1
 
 
 class Refused(Exception):
     """This file cannot or must not be made into a thumbnail; the message is the reason."""
 
 
-def make_thumbnail(task: ThumbnailTask, size: tuple[int, int]) -> Outcome:
+def make_thumbnail(task: ThumbnailTask, size: tuple[int, int]) -> Done:
     """Fit `task.source` into `size` (width, height) and write it to `task.output`; never raises for a bad file."""
     try:
         with open(task.source, "rb", opener=open_without_waiting) as file, warnings.catch_warnings():
@@ -92,8 +97,15 @@ def make_thumbnail(task: ThumbnailTask, size: tuple[int, int]) -> Outcome:
             data = encode(*read_small(file, size), task.format)
             write_whole(data, task, status)
     except Exception as error:
-        return Outcome(task.name, reason=reason_of(error))
-    return Outcome(task.name, source_bytes=status.st_size, result_bytes=len(data))
+        return done_with(failed(task.name, reason_of(error)))
+    made = Outcome(task.name, source_bytes=status.st_size, result_bytes=len(data), output=task.output)
+    return done_with(made)
+
+
+def lose_thumbnail(task: ThumbnailTask, reason: str) -> Done:
+    """The task's worker has ended before it answered."""
+    remove_temporary(task)
+    return done_with(failed(task.name, reason))
 
 
 def remove_temporary(task: ThumbnailTask) -> None:

@@ -1,0 +1,6 @@
+"""`python -m procession.cli` is the command `procession`."""
+
+from procession.cli import main
+
+if __name__ == "__main__":
+    main()
