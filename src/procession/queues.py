@@ -88,10 +88,16 @@ class _Reader:
         self._queue = queue
         self._bell: _core.Bell | None = None
         self._pid = 0
+        self._closed = False
+
+    def _check_open(self) -> None:
+        self._queue._check_open(OSError)
+        if self._closed:
+            raise OSError(f"the receiving end of {self._queue!r} is closed")
 
     def fileno(self) -> int:
         """A descriptor that is readable when something is in the queue."""
-        self._queue._check_open(OSError)
+        self._check_open()
         if self._bell is None or self._pid != os.getpid():
             self._bell, self._pid = _core.Bell(), os.getpid()
         self.look_again()
@@ -114,19 +120,22 @@ class _Reader:
         """Whether something can be received within `timeout` seconds."""
         from procession.connection import wait
 
+        self._check_open()
         return not self._queue.empty() or bool(wait([self._queue], timeout))
 
     def recv(self) -> Any:
         """Take the oldest object out."""
-        self._queue._check_open(OSError)
+        self._check_open()
         return self._queue._get(FOREVER)
 
     @property
     def closed(self) -> bool:
-        return self._queue._closed
+        return self._closed or self._queue._closed
 
     def close(self) -> None:
-        self._queue.close()
+        """Nothing is received here any more; the queue goes on, as a pipe's other end does."""
+        self._closed = True
+        self.forget_bell()
 
 
 class _Writer:
@@ -134,18 +143,22 @@ class _Writer:
 
     def __init__(self, queue: _ChannelQueue) -> None:
         self._queue = queue
+        self._closed = False
 
     def send(self, obj: Any) -> None:
         """Put `obj` in."""
         self._queue._check_open(OSError)
+        if self._closed:
+            raise OSError(f"the sending end of {self._queue!r} is closed")
         self._queue._put(obj, FOREVER)
 
     @property
     def closed(self) -> bool:
-        return self._queue._closed
+        return self._closed or self._queue._closed
 
     def close(self) -> None:
-        self._queue.close()
+        """Nothing is sent here any more; the queue goes on, as a pipe's other end does."""
+        self._closed = True
 
 
 class Queue(_ChannelQueue):
@@ -198,6 +211,10 @@ class Queue(_ChannelQueue):
 
     def cancel_join_thread(self) -> None:
         """Nothing to cancel."""
+
+    def _terminate_broken(self) -> None:
+        """Its readers have died (``concurrent.futures`` of 3.12 and later says so): nothing is put any more."""
+        self.close()
 
     @staticmethod
     def _on_queue_feeder_error(e: BaseException, obj: Any) -> None:

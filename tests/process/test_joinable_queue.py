@@ -98,6 +98,21 @@ def test_a_closed_queue_says_so():
         used.empty()
 
 
+def test_one_end_of_a_queue_can_be_closed_as_a_pipes_can():
+    queue = procession.Queue()
+    queue._writer.send("there")
+    queue._reader.close()
+    for use in (queue._reader.recv, queue._reader.poll, queue._reader.fileno):
+        with pytest.raises(OSError, match=r"receiving end of .* is closed"):
+            use()
+    queue.put("more")
+    queue._writer.close()
+    with pytest.raises(OSError, match=r"sending end of .* is closed"):
+        queue._writer.send(1)
+    assert [queue.get(), queue.get()] == ["there", "more"]
+    assert queue._reader.closed and queue._writer.closed
+
+
 # ---- a hook for what cannot be pickled ----
 
 

@@ -1,5 +1,6 @@
 """concurrent.futures works with procession's contexts: its own queues are the standard library's, the rest is ours."""
 
+import concurrent.futures.process
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 import procession
+import procession.queues
 import tasks
 
 # Its own thread is what newer Pythons warn of at a fork.
@@ -51,6 +53,19 @@ def _recall(_):
 def test_the_initializer_runs_in_each_worker(ctx):
     with ProcessPoolExecutor(2, mp_context=ctx, initializer=_remember, initargs=("it",)) as executor:
         assert set(executor.map(_recall, range(10))) == {"it"}
+
+
+class _OurQueue(procession.queues.Queue):
+    def __init__(self, max_size, *, ctx, **what_is_told_of_errors):
+        super().__init__(max_size, ctx=ctx)
+
+
+def test_an_executor_in_a_program_that_has_only_us_notices_a_killed_worker(ctx, monkeypatch):
+    monkeypatch.setattr(concurrent.futures.process, "_SafeQueue", _OurQueue)
+    with ProcessPoolExecutor(2, mp_context=ctx) as executor:
+        assert list(executor.map(tasks.add, range(9), range(9))) == [2 * x for x in range(9)]
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(tasks.kill_self, signal.SIGKILL).result(timeout=20)
 
 
 def test_a_killed_worker_breaks_the_executor(executor):
