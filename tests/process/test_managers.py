@@ -1,8 +1,10 @@
 """Managers: what their objects do for processes and threads, and how long they live."""
 
 import gc
+import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +12,8 @@ import traceback
 
 import pytest
 
-from conftest import is_running, wait_until
+from conftest import is_running, start, wait_until
+from manager_tasks import call_in_threads
 from procession import managers
 from procession.errors import SharedObjectGone
 
@@ -277,3 +280,87 @@ def test_plain_pickle_takes_every_kind_of_proxy(forked, typeid, args):
     shared = getattr(forked, typeid)(*args)
     arrived = pickle.loads(pickle.dumps(shared))
     assert type(arrived) is type(shared) and str(arrived) == str(shared)
+
+
+def has_lane(proxy):
+    return proxy._link()._local.lane is not None
+
+
+def call_with_lane(shared, own):
+    assert shared["a"] == 1 and own[0] == 2
+    assert has_lane(shared)
+
+
+def test_calls_of_all_processes_and_threads_of_a_program_go_through_the_arena(ctx, manager):
+    shared, own = manager.dict(a=1), manager.list([2])
+    run(ctx, call_with_lane, shared, own)
+    with ctx.Pool(1) as pool:
+        pool.apply(call_with_lane, (shared, own))
+    thread = threading.Thread(target=call_with_lane, args=(shared, own))
+    thread.start()
+    thread.join()
+    call_with_lane(shared, own)
+
+
+def test_a_proxy_goes_to_another_program_and_is_used_there_over_a_socket(forked):
+    shared = forked.dict(inside=["here"])
+    there = subprocess.run(
+        [sys.executable, "-c", "from manager_tasks import use_from_outside as use; use()"],
+        input=pickle.dumps((bytes(forked._authkey), pickle.dumps(shared))),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        timeout=30,
+        check=True,
+    )
+    assert there.stdout == b"['here'] None\n"
+    assert shared["outside"] == [1, 2] and has_lane(shared)
+
+
+def threads_of(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def test_the_lanes_of_threads_that_have_ended_are_gone(forked):
+    shared = forked.dict()
+    before = threads_of(forked._process.pid)
+    process = start(forked._ctx, call_in_threads, shared, 10)
+    process.join()
+    call_in_threads(shared, 10)
+    assert shared["a"] == 9
+    wait_until(lambda: threads_of(forked._process.pid) <= before)
+
+
+def test_a_call_within_a_call_of_the_same_thread_has_its_own_answer(forked):
+    shared, inbox = forked.dict(a=1), forked.Queue()
+
+    def handle(*_):
+        shared["b"] = shared["a"] + 1
+        inbox.put("from the handler")
+
+    former = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        assert inbox.get() == "from the handler"
+    finally:
+        signal.signal(signal.SIGALRM, former)
+    assert shared["b"] == 2
+
+
+@pytest.mark.parametrize(
+    "value", [None, -5, 1 << 80, 1.5, "text", "x" * 5000, b"y" * 300_000, (1, [2, {"a": "b"}]), {1, 2}, 1j, range(3)]
+)
+def test_values_of_all_sizes_come_as_they_went(forked, value):
+    shared = forked.dict()
+    shared["key"] = value
+    assert shared["key"] == value and type(shared["key"]) is type(value)
+    shared["twice"] = [shared, value]
+    assert shared["twice"][1] == value
+
+
+def test_an_array_goes_through_a_manager_and_stays_writable(forked):
+    numpy = pytest.importorskip("numpy")
+    shared = forked.list()
+    shared.append(numpy.arange(100_000))
+    there = shared[0]
+    there[0] = 5
+    assert there[0] == 5 and shared[0][0] == 0 and shared[0][-1] == 99_999

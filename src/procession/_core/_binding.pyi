@@ -1,6 +1,6 @@
 """What the compiled binding offers.  Times are absolute nanoseconds of `clock_ns()`; sizes are bytes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Self
 
 from typing_extensions import Buffer
@@ -317,6 +317,47 @@ def run_calls(
     budget_ns: int,
     ends: type[BaseException],
 ) -> tuple[int, int, BaseException | None]: ...
+
+# ---- lanes ----
+
+NOT_NOW: Final[object]
+
+class Lane:
+    """A class that inherits from it has `_encode` and `_decode`, too."""
+
+    @property
+    def answers(self) -> Channel: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def is_busy(self) -> bool: ...
+    @property
+    def is_over(self) -> bool: ...
+    def __new__(cls, requests: Channel, answers: Channel, number: int, server: int) -> Self: ...
+    def call(self, ident: str | None, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> Any: ...
+    def end(self) -> None: ...
+
+class LaneEnd:
+    caller: Any
+    last: tuple[Any, str, Any] | None
+    lent: list[Any]
+    @property
+    def answers(self) -> Channel: ...
+    @property
+    def number(self) -> int: ...
+    def __new__(cls, answers: Channel, number: int, *args: Any, **kwargs: Any) -> Self: ...
+
+class Desk:
+    def __new__(
+        cls,
+        requests: Channel,
+        lanes: dict[int, Any],
+        entries: dict[str, Any],
+        serve_as: Callable[[Any], object],
+    ) -> Self: ...
+    @property
+    def requests(self) -> Channel: ...
+    def serve(self, deadline: int = ...) -> list[tuple[Any, Any, Any]]: ...
 
 # ---- packets ----
 

@@ -189,7 +189,7 @@ class BaseManager:
         del initializer, initargs
         util.info("manager serving at %r", server.address)
         parent = parent_process()
-        server.serve_forever(() if parent is None else (parent.sentinel,))
+        server.serve_program(() if parent is None else (parent.sentinel,))
 
     def __enter__(self) -> Self:
         if self._state.value == State.INITIAL:

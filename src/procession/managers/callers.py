@@ -10,7 +10,7 @@ from typing import Any
 
 from procession.engine.clock import deadline_after, seconds_until
 
-__all__ = ["LOOK", "Caller", "CallerGone", "Member", "caller", "patiently", "serve_as"]
+__all__ = ["LOOK", "Caller", "CallerGone", "Member", "caller", "hangup", "patiently", "serve_as"]
 
 LOOK = 0.5  # seconds between two looks whether the client that waits is still there
 _HANGUP = getattr(select, "POLLRDHUP", 0)
@@ -26,12 +26,14 @@ class Member:
     Attributes:
         counts: how many references it has to each object, by ident.
         held: locks that it has, with how many times.
+        lanes: of its threads, by number.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.counts: dict[str, int] = {}
         self.held: dict[int, tuple[Any, int]] = {}
+        self.lanes: dict[int, Any] = {}
         self._lock = threading.Lock()
 
     def hold(self, thing: Any, change: int = 1) -> None:
@@ -43,6 +45,12 @@ class Member:
             else:
                 self.held.pop(id(thing), None)
 
+    def forget_results_of(self, entry: Any) -> None:
+        """It does not refer to an object any more, so it has the results of its calls."""
+        for lane in list(self.lanes.values()):
+            if lane.last is not None and lane.last[0] is entry:
+                lane.last = None
+
     def die(self) -> None:
         """It was killed: what it had taken is free."""
         with self._lock:
@@ -51,30 +59,28 @@ class Member:
             thing._free_after(self, count)
 
 
+def hangup(fd: int) -> Callable[[], bool]:
+    """A function that tells whether the connection with this descriptor has ended."""
+    poll = select.poll()
+    poll.register(fd, _HANGUP)
+    return lambda: bool(poll.poll(0))
+
+
 class Caller:
     """One thread of a client.
 
     Attributes:
+        is_gone: whether it waits no more.
         key: the same for all calls of that thread, and no other's.
         member: its process, if that is known.
     """
 
-    def __init__(self, fd: int = -1, member: Member | None = None, key: Any = None) -> None:
+    def __init__(
+        self, is_gone: Callable[[], bool] = lambda: False, member: Member | None = None, key: Any = None
+    ) -> None:
+        self.is_gone = is_gone
         self.member = member
         self.key = key if key is not None else next(_keys)
-        self._poll: select.poll | None = None
-        if fd >= 0:
-            self._poll = select.poll()
-            self._poll.register(fd, _HANGUP)
-
-    def is_gone(self) -> bool:
-        """Whether its connection has ended."""
-        return self._poll is not None and bool(self._poll.poll(0))
-
-    def check(self) -> None:
-        """Raise CallerGone if it is."""
-        if self.is_gone():
-            raise CallerGone
 
 
 _keys = itertools.count()

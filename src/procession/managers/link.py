@@ -1,8 +1,9 @@
 """A client process and a manager's server: which objects this process refers to, and its connections there.
 
 To a server of procession there is one connection, the lifeline, that tells the server what the process refers to; when it
-ends, all is given back, however the process ended.  Every thread has a connection of its own for calls.  A server of the
-standard library is told of each object when it is first referred to and when it is last.
+ends, all is given back, however the process ended.  For calls every thread has a lane if the server is of the same program,
+and else a connection of its own.  A server of the standard library is told of each object when it is first referred to and
+when it is last.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from procession import listener, util
 from procession.engine import lifetime
 from procession.errors import SharedObjectGone
+from procession.managers.lanes import ClientLane, Entrance
 from procession.managers.messages import SERIALIZERS, convert_to_error
 from procession.process import current_process
 
@@ -28,6 +30,7 @@ _Numbers = list[int]  # proxies here, references there
 
 
 class _Local(threading.local):
+    lane: ClientLane | None = None
     connection: Any = None
     number: int = -1
 
@@ -52,6 +55,7 @@ class Link:
     def __init__(self, address: Any, authkey: bytes, serializer: str) -> None:
         self.address = address
         self.authkey = authkey
+        self.is_over = False  # the server has ended in order
         self._words = SERIALIZERS[serializer]
         self._held: dict[str, _Numbers] = {}
         self._watches: set[_Watch] = set()
@@ -64,9 +68,10 @@ class Link:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._local = _Local()
-        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._open: weakref.WeakSet[Any] = weakref.WeakSet()  # connections and lanes
         self._lifeline: Any = None
         self._member = ""
+        self._entrance: Entrance | None = None
         self._is_stock = False
         self._serials = itertools.count()
         self._threads = itertools.count()
@@ -74,21 +79,60 @@ class Link:
     # ---- calls ----
 
     def call(self, ident: str | None, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> tuple[str, Any]:
-        """Send a request over this thread's connection; the answer's kind and what came with it."""
+        """Send a request for this thread; the answer's kind and what came with it.
+
+        Raises:
+            EOFError, OSError: the server has ended.
+        """
+        lane = self._local.lane
+        try:
+            if lane is None or lane.is_over:
+                self._ensure_member()
+                lane = self._local.lane = self._open_lane()
+            if lane is not None and not lane.is_busy:
+                return lane.call(ident, method, args, kwds)  # type: ignore[no-any-return]
+            return self._call_connected(ident, method, args, kwds)
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            self._hang_up_dead()
+            raise type(error)(f"the manager at {self.address!r} has ended") from error
+
+    def _call_connected(
+        self, ident: str | None, method: str, args: Sequence[Any], kwds: Mapping[str, Any]
+    ) -> tuple[str, Any]:
+        """The same over this thread's connection."""
         connection = self._connection()
         data, _keep = self._words.dumps((ident, method, args, kwds))
         try:
             connection.send_bytes(data)
             answer = connection.recv_bytes()
-        except BaseException as error:
+        except BaseException:
             # The answer to this must not be taken for that to another.
             self._local.connection = None
             connection.close()
-            if type(error) in (EOFError, BrokenPipeError, ConnectionResetError):
-                raise type(error)(f"the manager at {self.address!r} has ended") from error
             raise
         kind, result = self._words.loads(answer)
         return kind, result
+
+    def _open_lane(self) -> ClientLane | None:
+        entrance = self._entrance
+        if entrance is None:
+            return None
+        number = self._thread()
+
+        def announce(answers: tuple[int, int]) -> int:
+            with self._lock:
+                self._join()
+                return int(self._say("lane", [number, answers]))
+
+        lane = ClientLane.open(entrance, announce)
+        self._open.add(lane)
+        return lane
+
+    def _thread(self) -> int:
+        """A number for this thread."""
+        if self._local.number < 0:
+            self._local.number = next(self._threads)
+        return self._local.number
 
     def ask(self, method: str, args: Sequence[Any] = (), kwds: Mapping[str, Any] = {}) -> Any:
         """Call a function of the server itself, over a connection of its own."""
@@ -127,18 +171,17 @@ class Link:
         if local.connection is not None:
             return local.connection
         self._ensure_member()
-        if local.number < 0:
-            local.number = next(self._threads)
+        number = self._thread()
         name = f"{current_process().name}|{threading.current_thread().name}"
         connection = self._connect()
         try:
-            who = (name,) if self._is_stock else (name, self._member, local.number)
+            who = (name,) if self._is_stock else (name, self._member, number)
             self._exchange(connection, "accept_connection", who, {})
         except BaseException:
             connection.close()
             raise
         local.connection = connection
-        self._connections.add(connection)
+        self._open.add(connection)
         return connection
 
     # ---- references ----
@@ -258,7 +301,8 @@ class Link:
             connection.close()
             self._is_stock = True
             return
-        self._lifeline, self._member = connection, result
+        self._lifeline, (self._member, sign) = connection, result
+        self._entrance = Entrance.find(sign)
         self._local = _Local()  # connections that belong to a former membership
         known = [ident for ident, numbers in self._held.items() if numbers[0] > 0]
         for numbers in self._held.values():
@@ -268,7 +312,7 @@ class Link:
             for ident in known:
                 self._held[ident][1] = int(ident not in missing)
 
-    def _say(self, verb: str, idents: list[str]) -> Any:
+    def _say(self, verb: str, idents: list[Any]) -> Any:
         """Tell the server something, and wait for its answer."""
         serial = next(self._serials)
         lifeline = self._lifeline
@@ -288,21 +332,34 @@ class Link:
         if lifeline is not None:
             lifeline.close()
 
+    def _hang_up_dead(self) -> None:
+        """A call has failed: if the server is dead, let the lifeline go."""
+        with self._lock:
+            try:
+                is_dead = self._lifeline is not None and self._lifeline.poll(0)
+            except OSError:
+                is_dead = True
+            if is_dead:
+                self._hang_up()
+
     def close(self) -> None:
         """End all connections; the next call makes new ones."""
+        self.is_over = True
         with self._lock:
             self._hang_up()
-            for connection in list(self._connections):
+            for connection in list(self._open):
                 connection.close()
-            self._connections.clear()
+            self._open.clear()
             self._local = _Local()
 
     # ---- forks and the end ----
 
     def _forked(self) -> None:
         """In a forked child: be another client, which refers to all that the parent has proxies for."""
-        for connection in [*self._connections, self._lifeline]:
-            if connection is not None:
+        for connection in [*self._open, self._lifeline]:
+            if isinstance(connection, ClientLane):
+                connection.disown()
+            elif connection is not None:
                 connection.close()
         self._reset()
         self._held = {ident: [numbers[0], 0] for ident, numbers in self._held.items() if numbers[0] > 0}

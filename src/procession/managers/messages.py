@@ -24,6 +24,7 @@ __all__ = [
     "all_methods",
     "convert_to_error",
     "dispatch",
+    "encode_whole",
     "note_traceback",
     "public_methods",
 ]
@@ -71,9 +72,18 @@ class Serializer:
 
 
 def _pickle(value: Any) -> tuple[bytes, Any]:
+    return _with_own_errors(codec.encode_with_blocks, value)  # type: ignore[no-any-return]
+
+
+def encode_whole(value: Any) -> codec.Payload:
+    """What a channel takes."""
+    return _with_own_errors(codec.encode, value)  # type: ignore[no-any-return]
+
+
+def _with_own_errors(encode: Callable[[Any], Any], value: Any) -> Any:
     """What the object's own code raised, and not pickle, comes as it is."""
     try:
-        return codec.encode_with_blocks(value)
+        return encode(value)
     except CannotEncode as error:
         complaint = codec.own_error(error)
         if complaint is None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from procession._core import NOT_NOW
 from procession.dummy import Array, Namespace
 from procession.engine import waiting
 from procession.managers.callers import LOOK as _LOOK
@@ -366,6 +367,26 @@ class Queue(queue.Queue[Any]):
         self.not_empty = _Patient(self.mutex)
         self.not_full = _Patient(self.mutex)
         self.all_tasks_done = _Patient(self.mutex)
+
+    def put_soon(self, item: Any) -> object:
+        """put(), but NOT_NOW if there is no room."""
+        with self.mutex:
+            if 0 < self.maxsize <= len(self.queue):
+                return NOT_NOW
+            self.queue.append(item)
+            self.unfinished_tasks += 1
+            self.not_empty.notify()
+        return None
+
+    def get_soon(self) -> object:
+        """get(), but NOT_NOW if nothing is there."""
+        with self.mutex:
+            if not self.queue:
+                return NOT_NOW
+            item = self.queue.popleft()
+            if self.maxsize > 0:
+                self.not_full.notify()
+        return item
 
 
 class JoinableQueue(Queue):

@@ -38,6 +38,7 @@ class BaseProxy:
             authkey = manager._authkey if manager is not None else current_process().authkey
         self._authkey = AuthenticationString(authkey)
         self._entry: Entry | None = None  # in the server itself: the object, without a connection
+        self._bound: Link | None = None  # elsewhere: this process's link to the server
         server = serving()
         if server is not None and server.address == token.address:
             self._entry = server.find(token.id)
@@ -45,7 +46,9 @@ class BaseProxy:
             self._link().watch(self, token.id)
 
     def _link(self) -> Link:
-        return link_to(self._token.address, self._authkey, self._serializer)
+        if self._bound is None or self._bound.is_over:
+            self._bound = link_to(self._token.address, self._authkey, self._serializer)
+        return self._bound
 
     def _call(self, methodname: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> tuple[str, Any]:
         if self._entry is not None:
@@ -59,7 +62,10 @@ class BaseProxy:
 
     def _callmethod(self, methodname: str, args: Sequence[Any] = (), kwds: Mapping[str, Any] = {}) -> Any:
         """Call a method of the object, and give a copy of its result or raise its exception."""
-        kind, result = self._call(methodname, args, kwds)
+        if self._bound is not None:
+            kind, result = self._bound.call(self._id, methodname, args, kwds)
+        else:
+            kind, result = self._call(methodname, args, kwds)
         if kind == "#RETURN":
             return result
         if kind == "#PROXY":

@@ -1,11 +1,8 @@
-"""The server of a manager: the objects, who refers to them, and a thread for each connection.
-
-Objects that nobody refers to go.  References are those of clients, and of proxies that lie in other objects here: these hold
-their object as any Python object holds another, so that even circles of them are collected.
-"""
+"""The server of a manager: it calls methods of its objects for clients, who come by lanes or connections."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -19,13 +16,14 @@ from procession import _stdlib, listener, util
 from procession.engine import lifetime
 from procession.errors import AuthenticationError
 from procession.managers import callers, objects
-from procession.managers.callers import Caller, CallerGone, Member
+from procession.managers.callers import Caller, CallerGone, Member, hangup
 from procession.managers.entries import Entry, Session, Sessions
-from procession.managers.messages import SERIALIZERS, Token, note_traceback, public_methods
+from procession.managers.lanes import Lanes, ServerLane
+from procession.managers.messages import SERIALIZERS, Token, note_traceback
+from procession.managers.store import GRACE, Store
 
 __all__ = ["Server", "serving"]
 
-_GRACE = 30.0  # seconds in which a proxy that was sent away may arrive, though its sender has dropped its own
 _LOST_GRACE = 5.0  # seconds in which a process whose lifeline broke may come again
 _IN_PLACE = {"__iadd__", "__imul__", "__ior__", "__iand__", "__isub__", "__ixor__"}
 _PAUSE = 0.02  # seconds until accept() is tried again after the system has refused it
@@ -64,21 +62,24 @@ class Server:
         self.address = self.listener.address
         self.stop_event = threading.Event()
         self._stop = os.pipe()
-        self._mutex = threading.RLock()
-        self._entries: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
-        self._by_object: weakref.WeakValueDictionary[int, Entry] = weakref.WeakValueDictionary()
-        self._held: dict[str, Entry] = {}
-        self._limbo: list[tuple[float, Entry]] = []
-        self._sweeper: threading.Thread | None = None
+        self._store = Store(registry, self.stop_event)
+        self._lanes: Lanes | None = None
         self._members: dict[str, Member] = {}
         self._strangers = Member("clients of the standard library")
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._local = Sessions()
-        self._number = 0
+        self._numbers = itertools.count(1)
         lifetime.on_fork_in_child(self, Server._forked)
         weakref.finalize(self, _close_pipe, self._stop)
 
     # ---- its life ----
+
+    def serve_program(self, watched: Sequence[int]) -> None:
+        """serve_forever() in a process of its own; clients that are of its program have lanes."""
+        if self._words.has_objects:
+            self._lanes = Lanes(self._store.held, self._work)
+            self._lanes.start()
+        self.serve_forever(watched)
 
     def serve_forever(self, watched: Sequence[int] = ()) -> None:
         """Serve until a client says shutdown(), or one of the `watched` descriptors is readable; then exit."""
@@ -90,6 +91,8 @@ class Server:
             pass
         finally:
             self.stop_event.set()
+            if self._lanes is not None:
+                self._lanes.stop()
             _current = None
             self.listener.close()
             if sys.stdout is not sys.__stdout__:
@@ -120,6 +123,7 @@ class Server:
         """In a forked child of the server: the clients are the server's own."""
         global _current
         _current = None
+        self._lanes = None
         try:
             if self.listener._listener is not None:
                 self.listener._listener._reception._listener.close()
@@ -152,16 +156,33 @@ class Server:
         while not self.stop_event.is_set():
             data = session.connection.recv_bytes()
             session.lent.clear()
-            try:
-                ident, method, args, kwds = self._words.loads(data)
-            except Exception:
-                self._send(session, ("#TRACEBACK", traceback.format_exc()))
-                continue
-            if ident is None:
-                self._answer_function(session, method, args, kwds)
-            else:
-                self._answer_call(session, ident, method, args, kwds)
-            del data, args, kwds
+            self._answer(session, data)
+            del data
+
+    def _answer(self, session: Session, data: Any) -> None:
+        try:
+            ident, method, args, kwds = self._words.loads(data)
+        except Exception:
+            self._send(session, ("#TRACEBACK", traceback.format_exc()))
+            return
+        if ident is None:
+            self._answer_function(session, method, args, kwds)
+        else:
+            self._answer_call(session, ident, method, args, kwds)
+
+    def _work(self, lane: ServerLane, request: Any, answer: Any) -> None:
+        """Do what a lane's client asks, in the thread that it has here."""
+        self._local.current = lane
+        if answer is not None:
+            entry, method = request
+            self._send_answer(lane, entry, method, answer)
+        elif type(request) is not tuple:
+            self._answer(lane, request)
+        elif request[0] is None:
+            self._answer_function(lane, request[1], request[2], {})
+        else:
+            ident, method, args = request
+            self._answer_call(lane, ident, method, args, {})
 
     def _answer_function(self, session: Session, method: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> None:
         try:
@@ -178,11 +199,14 @@ class Server:
     def _answer_call(
         self, session: Session, ident: str, method: str, args: Sequence[Any], kwds: Mapping[str, Any]
     ) -> None:
-        entry = self._entries.get(ident)
-        if entry is None:
+        try:
+            entry = self._store.find(ident)
+        except KeyError:
             self._send(session, ("#TRACEBACK", f"KeyError: object {ident} is gone: nobody referred to it\n"))
             return
-        answer = self._call(entry, method, args, kwds)
+        self._send_answer(session, entry, method, self._call(entry, method, args, kwds))
+
+    def _send_answer(self, session: Session, entry: Entry, method: str, answer: tuple[str, Any]) -> None:
         tidy: Callable[[], object] | None = None
         created: Entry | None = None
         if answer[0] == "#ERROR":
@@ -193,18 +217,20 @@ class Server:
                 answer = "#TRACEBACK", text
         elif answer[0] == "#PROXY":
             typeid, created = answer[1]
-            self._refer(session, created)
+            self._store.refer(session.member or self._strangers, created)
             token: Any = Token(typeid, self.address, created.ident)
             if session.is_stock:
                 token = _stdlib.manager_token(Token, typeid, self.address, created.ident)
             elif not self._words.has_objects:
                 token = [typeid, self.address, created.ident]
             answer = "#PROXY", (created.exposed, token)
+        elif entry.takes and isinstance(session, ServerLane):
+            session.last = entry, method, answer[1]
         try:
             self._send(session, answer)
         except BaseException:
             if created is not None:
-                self._unrefer(session.member or self._strangers, created.ident, 1)
+                self._store.unrefer(session.member or self._strangers, created.ident, 1)
             elif answer[0] == "#RETURN":
                 objects.take_back(entry.obj, method, answer[1])
             raise
@@ -236,7 +262,7 @@ class Server:
         if typeid is None:
             return "#RETURN", result
         try:
-            return "#PROXY", (typeid, self._make(typeid, (result,), {}))
+            return "#PROXY", (typeid, self._store.make(typeid, (result,), {}))
         except Exception:
             return "#TRACEBACK", traceback.format_exc()
 
@@ -252,10 +278,10 @@ class Server:
 
     def _send(self, session: Session, answer: tuple[str, Any]) -> None:
         try:
-            data, _keep = self._words.dumps(answer)
+            encoded = session.encode(self._words, answer)
         except Exception:
-            data, _keep = self._words.dumps(("#UNSERIALIZABLE", traceback.format_exc()))
-        session.connection.send_bytes(data)
+            encoded = session.encode(self._words, ("#UNSERIALIZABLE", traceback.format_exc()))
+        session.transmit(encoded)
 
     def _try_send(self, session: Session, answer: tuple[str, Any]) -> None:
         try:
@@ -279,68 +305,47 @@ class Server:
         threading.current_thread().name = f"procession-client {name}"
         session.member, session.is_stock, session.is_served = found, found is None, True
         key = (member, thread) if member else None
-        callers.serve_as(Caller(session.connection.fileno(), found, key))
+        callers.serve_as(Caller(hangup(session.connection.fileno()), found, key))
 
-    def accept_member(self, session: Session, name: str, pid: int) -> str:
-        """This connection is the lifeline of a process; the name by which its other connections mention it."""
-        with self._mutex:
-            self._number += 1
-            key = f"{pid}-{self._number}"
-            session.member = self._members[key] = Member(key)
+    def accept_member(self, session: Session, name: str, pid: int) -> tuple[str, Any]:
+        """This connection is the lifeline of a process.
+
+        Returns:
+            the name by which its other connections mention it, and where lanes begin, or None if there are none.
+        """
+        key = f"{pid}-{next(self._numbers)}"
+        session.member = self._members[key] = Member(key)
         session.is_served, session.is_lifeline, session.is_stock = True, True, False
-        return key
+        return key, None if self._lanes is None else self._lanes.sign
 
     def create(self, session: Session, typeid: str, /, *args: Any, **kwds: Any) -> tuple[str, tuple[str, ...]]:
         """Make an object; the client has one reference to it."""
-        entry = self._make(typeid, args, kwds)
-        self._refer(session, entry)
+        entry = self._store.make(typeid, args, kwds)
+        self._store.refer(session.member or self._strangers, entry)
         return entry.ident, entry.exposed
 
     def get_methods(self, session: Session, token: Any) -> set[str]:
         """The methods that an object exposes."""
         ident = token if isinstance(token, str) else token.id
-        return set(self._entries[ident].exposed)
+        return set(self._store.find(ident).exposed)
 
     def incref(self, session: Session, ident: str) -> None:
         """One reference more."""
-        self._refer(session, self._entries[ident])
+        self._store.refer(session.member or self._strangers, self._store.find(ident))
 
     def decref(self, session: Session, ident: str) -> None:
         """One reference less."""
-        self._unrefer(session.member or self._strangers, ident, 1)
+        self._store.unrefer(session.member or self._strangers, ident, 1)
 
     def number_of_objects(self, session: Session) -> int:
         """Objects that clients refer to."""
-        return len(self._held)
+        return len(self._store.held)
 
     def debug_info(self, session: Session) -> str:
         """A line or two for each object that clients refer to."""
-        with self._mutex:
-            entries = sorted(self._held.values(), key=lambda entry: int(entry.ident, 16))
-        return "\n".join(
-            f"  {entry.ident}:       refcount={entry.count}\n    {str(entry.obj)[:75]}" for entry in entries
-        )
+        return self._store.facts()
 
     # ---- objects ----
-
-    def _make(self, typeid: str, args: Sequence[Any], kwds: Mapping[str, Any]) -> Entry:
-        make, exposed, typeids, _ = self.registry[typeid]
-        if make is not None:
-            obj = make(*args, **kwds)
-        elif kwds or len(args) != 1:
-            raise ValueError("Without callable, must have one non-keyword argument")
-        else:
-            obj = args[0]
-        with self._mutex:
-            entry = self._by_object.get(id(obj))
-            if entry is not None:
-                return entry
-            names = tuple(public_methods(obj) if exposed is None else exposed)
-            names += tuple(name for name in typeids or () if name not in names)
-            self._number += 1
-            entry = Entry(obj, f"{self._number:x}", names, typeids or {})
-            self._entries[entry.ident] = self._by_object[id(obj)] = entry
-            return entry
 
     def find(self, ident: str) -> Entry:
         """The object of this name.
@@ -348,7 +353,7 @@ class Server:
         Raises:
             KeyError: it is gone.
         """
-        return self._entries[ident]
+        return self._store.find(ident)
 
     def lend(self, entry: Entry) -> None:
         """It is mentioned in what is being sent."""
@@ -356,50 +361,7 @@ class Server:
         if session is not None:
             session.lent.append(entry)
         else:
-            self._linger(entry, _GRACE)
-
-    def _refer(self, session: Session, entry: Entry) -> None:
-        member = session.member or self._strangers
-        with self._mutex:
-            member.counts[entry.ident] = member.counts.get(entry.ident, 0) + 1
-            entry.count += 1
-            self._held[entry.ident] = entry
-
-    def _unrefer(self, member: Member, ident: str, count: int, grace: float = 0.0) -> None:
-        with self._mutex:
-            count = min(count, member.counts.get(ident, 0))
-            entry = self._held.get(ident)
-            if entry is None or not count:
-                return
-            member.counts[ident] -= count
-            if not member.counts[ident]:
-                del member.counts[ident]
-            entry.count -= count
-            if not entry.count:
-                del self._held[ident]
-                if grace:
-                    self._linger(entry, grace)
-        # Here, without the mutex, the object may go with `entry`.
-
-    def _linger(self, entry: Entry, seconds: float) -> None:
-        with self._mutex:
-            self._limbo.append((time.monotonic() + seconds, entry))
-            if self._sweeper is None:
-                self._sweeper = threading.Thread(target=self._sweep, name="procession-sweeper", daemon=True)
-                self._sweeper.start()
-
-    def _sweep(self) -> None:
-        while True:
-            with self._mutex:
-                now = time.monotonic()
-                gone = [item for item in self._limbo if item[0] <= now]
-                self._limbo = [item for item in self._limbo if item[0] > now]
-                if not self._limbo:
-                    self._sweeper = None
-                    return
-            del gone
-            if self.stop_event.wait(1.0):
-                return
+            self._store.linger(entry, GRACE)
 
     # ---- lifelines ----
 
@@ -413,31 +375,32 @@ class Server:
                 answer: Any = None
                 if verb == "drop":
                     for ident, count, has_travelled in idents:
-                        self._unrefer(member, ident, count, _GRACE if has_travelled else 0.0)
+                        self._store.unrefer(member, ident, count, GRACE if has_travelled else 0.0)
                     continue
                 if verb == "hold":
-                    answer = [ident for ident in idents if not self._hold(session, ident)]
+                    answer = [ident for ident in idents if not self._hold(member, ident)]
+                elif verb == "lane" and self._lanes is not None:
+                    answer = self._lanes.open(member, *idents)
                 elif verb == "leave":
                     has_left = True
-                    self._drop_all(member, 0.0)
+                    self._store.unrefer_all(member, 0.0)
                 self._send(session, (serial, answer))
         finally:
             self._members.pop(member.name, None)
+            if self._lanes is not None:
+                for number in list(member.lanes):
+                    self._lanes.close(member, number)
             if not self.stop_event.is_set():
-                self._drop_all(member, 0.0 if has_left else _LOST_GRACE)
+                self._store.unrefer_all(member, 0.0 if has_left else _LOST_GRACE)
                 if not has_left:
                     member.die()
 
-    def _hold(self, session: Session, ident: str) -> bool:
-        entry = self._entries.get(ident)
-        if entry is None:
+    def _hold(self, member: Member, ident: str) -> bool:
+        try:
+            self._store.refer(member, self._store.find(ident))
+        except KeyError:
             return False
-        self._refer(session, entry)
         return True
-
-    def _drop_all(self, member: Member, grace: float) -> None:
-        for ident, count in list(member.counts.items()):
-            self._unrefer(member, ident, count, grace)
 
 
 def _close_pipe(ends: tuple[int, int]) -> None:

@@ -1,0 +1,109 @@
+"""Clients of managers that are killed within their calls through the arena, and servers."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import procession
+from conftest import start, wait_until
+from manager_tasks import acquire_for_ever, mix, take_for_ever, wait_for_an_item
+
+
+@pytest.fixture
+def manager(ctx):
+    with ctx.Manager() as manager:
+        yield manager
+
+
+@pytest.fixture
+def forked():
+    with procession.get_context("fork").Manager() as manager:
+        yield manager
+
+
+def stop_while_it_waits(client, offer, is_taken, settle):
+    """Stop a client, and offer it what it waits for; try again if it was not waiting just then."""
+    for _ in range(100):
+        os.kill(client.pid, signal.SIGSTOP)
+        offer()
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            if is_taken():
+                return
+        os.kill(client.pid, signal.SIGCONT)
+        settle()
+    raise AssertionError("it never waited")
+
+
+def test_an_item_that_a_killed_client_has_not_read_is_back_in_the_queue(forked):
+    inbox, arrived = forked.Queue(), forked.Event()
+    client = start(procession.get_context("fork"), take_for_ever, inbox, arrived)
+    assert arrived.wait(10)
+    stop_while_it_waits(client, lambda: inbox.put("mine"), inbox.empty, lambda: wait_until(inbox.empty))
+    client.kill()
+    client.join()
+    assert inbox.get(True, 10) == "mine"
+
+
+def test_a_lock_of_which_a_killed_client_has_not_heard_is_free(forked):
+    lock, arrived = forked.Lock(), forked.Event()
+    assert lock.acquire()
+    client = start(procession.get_context("fork"), acquire_for_ever, lock, arrived)
+    assert arrived.wait(10)
+    stop_while_it_waits(client, lock.release, lock.locked, lambda: wait_until(lambda: lock.acquire(True, 1)))
+    client.kill()
+    client.join()
+    assert lock.acquire(True, 10)
+
+
+def test_killed_clients_leave_all_others_what_they_need(ctx, manager):
+    numbers, inbox, lock, table = manager.list(), manager.Queue(), manager.Lock(), manager.dict(count=0)
+    dice = random.Random(7)
+    rounds = 12 if ctx.get_start_method() == "fork" else 5
+    for _ in range(rounds):
+        arrived = manager.Event()
+        clients = [start(ctx, mix, numbers, inbox, lock, table, arrived) for _ in range(2)]
+        assert arrived.wait(20)
+        end = time.monotonic() + dice.random() * 0.03
+        while time.monotonic() < end:
+            table["mine"] = table["count"]  # beside them
+        for client in clients:
+            client.kill()
+        for client in clients:
+            client.join()
+        assert lock.acquire(True, 10)
+        lock.release()
+    before = table["count"]
+    numbers.append("end")
+    assert numbers.pop() == "end" and table["count"] == before > 0
+    del arrived
+    wait_until(lambda: manager._number_of_objects() == 4)
+
+
+def test_a_killed_server_is_an_error_for_all_that_wait_at_once(ctx, manager):
+    inbox = manager.Queue()
+    ends = []
+    for _ in range(3):
+        here, there = ctx.Pipe()
+        ends.append((here, start(ctx, wait_for_an_item, inbox, there)))
+        assert here.recv() == "waiting"
+    mine = []
+
+    def wait():
+        with pytest.raises((EOFError, OSError)):
+            inbox.get()
+        mine.append("an error")
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    manager._process.kill()
+    killed = time.monotonic()
+    for here, client in ends:
+        assert here.poll(10) and "ended" in here.recv()
+        client.join()
+    waiter.join()
+    assert mine and time.monotonic() - killed < 3
