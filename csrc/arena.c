@@ -31,7 +31,11 @@ psn_status psn_arena_create(struct psn_arena *arena, uint64_t size) {
     h->slots = PSN_SLOTS;
     h->size = size;
     h->slots_offset = round_up(sizeof *h, 4096);
-    h->pages_offset = h->slots_offset + PSN_SLOTS * sizeof(struct psn_process);
+    h->names_offset = round_up(h->slots_offset + PSN_SLOTS * sizeof(struct psn_process), 4096);
+    h->name_limit = size / 64 / sizeof(struct psn_name);
+    if (h->name_limit > PSN_NAMES)
+        h->name_limit = PSN_NAMES;
+    h->pages_offset = round_up(h->names_offset + sizeof(struct psn_names) + h->name_limit * sizeof(struct psn_name), 4096);
     h->page_count = (size - h->pages_offset) / (PSN_PAGE + sizeof(struct psn_page));
     h->data_offset = round_up(h->pages_offset + h->page_count * sizeof(struct psn_page), PSN_PAGE);
     if (h->page_count > (size - h->data_offset) / PSN_PAGE) /* rounding up may have cost one */

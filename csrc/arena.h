@@ -2,7 +2,7 @@
    One anonymous sparse file as large as the machine's RAM, mapped whole by every process, so it never grows or moves.
    Everything in it is named by offset and generation, never by pointer.  Nothing here sleeps but on the arena's mutex.
 
-     header | process slots | page descriptors | pages of 16 KiB: slabs of small blocks, runs of pages for large ones
+     header | process slots | names | page descriptors | pages of 16 KiB: slabs of small blocks, runs of pages for large ones
 
    What is *true* is in the descriptors' kind and length and in the blocks' headers, each changed by one committing store.
    Free lists and counts are *derived*: if the mutex's holder died, the next one rebuilds them (psn_arena_rebuild).
@@ -13,7 +13,7 @@
 #include "platform.h"
 
 #define PSN_MAGIC 0x6e6f697373636f72u /* "rocssion" */
-#define PSN_LAYOUT_VERSION 4u
+#define PSN_LAYOUT_VERSION 5u
 #define PSN_PAGE 16384u
 #define PSN_SLOTS 1024u /* processes of one program at one time */
 #define PSN_CLASSES 13u
@@ -91,6 +91,25 @@ struct psn_death {
     uint32_t pid;
     int32_t exitcode;
 };
+
+/* ---- names: names.c ---- */
+
+#define PSN_NAME_LIMIT 255u  /* bytes of the name of a segment, as the system has it */
+#define PSN_NAMES 65536u     /* fewer in a small arena; as many mappings as a process can have */
+
+struct psn_name {
+    psn_a64 state; /* see names.c; 0: free */
+    psn_a64 device;
+    psn_a64 inode;
+    psn_a64 text[(PSN_NAME_LIMIT + 1) / 8];
+};
+_Static_assert(sizeof(struct psn_name) == 280, "shared layout changed: bump PSN_LAYOUT_VERSION");
+
+struct psn_names {
+    psn_a64 top; /* places from here on were never used */
+    struct psn_name places[];
+};
+_Static_assert(sizeof(struct psn_names) == 8, "shared layout changed: bump PSN_LAYOUT_VERSION");
 
 /* ---- blocks ---- */
 
@@ -183,7 +202,9 @@ struct psn_arena_header {
     uint64_t last_run; /* length of the run that ends at the top; derived */
     psn_a64 large_at;  /* clock of the last time that a large run was taken or given */
     psn_a64 tended_at; /* clock of the last time that somebody began to give idle memory back */
-    uint64_t spare[6];
+    uint64_t names_offset; /* struct psn_names; on a page of the system's, so that it can be mapped alone */
+    uint64_t name_limit;   /* places in it */
+    uint64_t spare[4];
 };
 _Static_assert(sizeof(struct psn_arena_header) == 840, "shared layout changed: bump PSN_LAYOUT_VERSION");
 

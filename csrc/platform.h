@@ -92,9 +92,18 @@ _Noreturn void psn_end_by_signal(int number); /* as if nobody had ever handled i
 void psn_kill_descendants(uint32_t pid); /* SIGKILL to children, their children, ... of `pid`; async-signal-safe */
 /* Fork a child whose parent is the caller's parent.  Gives 0 in the child.  The caller must be single-threaded. */
 PSN_MUST_CHECK psn_status psn_fork_sibling(int *pid);
+/* Start the program argv[0] as nobody's child, in a session of its own: no wait, no signal for the group or the descendants of
+   the caller hits it.  It inherits stderr, and `fd` as PSN_ORPHAN_FD, and reads nothing.  Cheap also in a large process. */
+#define PSN_ORPHAN_FD 3
+PSN_MUST_CHECK psn_status psn_start_orphan(char *const argv[], char *const envp[], int fd);
 
 /* ---- memory ---- */
-PSN_MUST_CHECK psn_status psn_memory_create(uint64_t size, int *fd); /* anonymous, sparse, freed with its last user */
+/* Anonymous, sparse, freed with its last user.  While any process has this descriptor, a copy of it, or a mapping made with
+   it, a lock is held on the file; one who opens the file anew gets flock(LOCK_EX) on it when the last user is gone. */
+PSN_MUST_CHECK psn_status psn_memory_create(uint64_t size, int *fd);
+PSN_MUST_CHECK psn_status psn_memory_reopen(int fd, int *apart); /* a descriptor that does not count as a user */
+/* The pid of the process that watches the file with fcntl's F_SETLK on its first byte; 0 if there is none. */
+uint32_t psn_memory_watcher(int fd);
 PSN_MUST_CHECK psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base);
 /* Map a part of it again, in place: as everybody's memory, or as this process's own copy of what is there now (made page by
    page when it is written to). */

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,4 +473,68 @@ psn_status psn_fork_sibling(int *pid) {
     }
     *pid = (int)child;
     return PSN_OK;
+}
+
+struct orphan {
+    char *const *argv, *const *envp;
+    const posix_spawn_file_actions_t *actions;
+    const posix_spawnattr_t *attributes;
+    int error;
+};
+
+/* In the memory of the caller, which waits; it ends before its child does anything, and so leaves that to the system. */
+static int begin_orphan(void *argument) {
+    struct orphan *orphan = argument;
+    pid_t pid;
+    orphan->error = posix_spawn(&pid, orphan->argv[0], orphan->actions, orphan->attributes, orphan->argv, orphan->envp);
+    return 0;
+}
+
+static int spawn_orphan(struct orphan *orphan) {
+    enum { STACK = 65536 };
+    char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return errno;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    /* Its end sends no signal, and the program's own waits do not see it. */
+    pid_t pid = clone(begin_orphan, stack + STACK, CLONE_VM | CLONE_VFORK, orphan);
+    int error = pid < 0 ? errno : 0, status;
+    while (pid >= 0 && waitpid(pid, &status, __WCLONE) < 0 && errno == EINTR)
+        ;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    munmap(stack, STACK);
+    return error ? error : orphan->error;
+}
+
+psn_status psn_start_orphan(char *const argv[], char *const envp[], int fd) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t signals;
+    if ((errno = posix_spawn_file_actions_init(&actions)))
+        return PSN_OS_ERROR;
+    if ((errno = posix_spawnattr_init(&attributes))) {
+        posix_spawn_file_actions_destroy(&actions);
+        return PSN_OS_ERROR;
+    }
+    struct orphan orphan = {argv, envp, &actions, &attributes, 0};
+    int error = posix_spawn_file_actions_adddup2(&actions, fd, PSN_ORPHAN_FD);
+    if (!error)
+        error = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
+    if (!error)
+        error = posix_spawn_file_actions_adddup2(&actions, 0, 1);
+    sigemptyset(&signals);
+    posix_spawnattr_setsigmask(&attributes, &signals);
+    sigaddset(&signals, SIGPIPE);
+    sigaddset(&signals, SIGCHLD);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    if (!error)
+        error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (!error)
+        error = spawn_orphan(&orphan);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    errno = error;
+    return error ? PSN_OS_ERROR : PSN_OK;
 }

@@ -7,8 +7,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,12 +23,24 @@ psn_status psn_memory_create(uint64_t size, int *fd) {
     *fd = memfd_create("procession", MFD_CLOEXEC);
     if (*fd < 0)
         return PSN_OS_ERROR;
-    if (ftruncate(*fd, (off_t)size) == 0)
+    if (ftruncate(*fd, (off_t)size) == 0 && flock(*fd, LOCK_SH) == 0)
         return PSN_OK;
     int error = errno;
     close(*fd);
     errno = error;
     return PSN_OS_ERROR;
+}
+
+psn_status psn_memory_reopen(int fd, int *apart) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    *apart = open(path, O_RDWR | O_CLOEXEC);
+    return *apart < 0 ? PSN_OS_ERROR : PSN_OK;
+}
+
+uint32_t psn_memory_watcher(int fd) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? (uint32_t)lock.l_pid : 0;
 }
 
 psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base) {

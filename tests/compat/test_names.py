@@ -10,8 +10,6 @@ import procession
 
 # May only shrink: an entry that speaks of a name that is there fails.
 ABSENT = {
-    "managers.SharedMemoryManager*": "part two: shared_memory",
-    "shared_memory.*": "part two: shared_memory",
     "popen_*": "private: how CPython's start methods are told apart",
     "forkserver.connect_to_new_process": "private: how CPython talks to its fork server",
     "forkserver.get_inherited_fds": "private: how CPython talks to its fork server",

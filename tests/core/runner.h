@@ -17,6 +17,7 @@
 #include "condition.h"
 #include "ledger.h"
 #include "lock.h"
+#include "names.h"
 
 struct test {
     const char *name;

@@ -62,6 +62,13 @@ cdef extern from "platform.h" nogil:
     void psn_kill_descendants(uint32_t pid)
     void psn_end_by_signal(int number)
     psn_status psn_fork_sibling(int *pid)
+    enum:
+        PSN_ORPHAN_FD
+    psn_status psn_start_orphan(char **argv, char **envp, int fd)
+    psn_status psn_memory_reopen(int fd, int *apart)
+    uint32_t psn_memory_watcher(int fd)
+    psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base)
+    void psn_memory_unmap(uint8_t *base, uint64_t size)
     void psn_memory_discard(int fd, uint64_t offset, uint64_t size)
     psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bint is_private)
     uint64_t psn_memory_total()
@@ -121,6 +128,8 @@ cdef extern from "arena.h" nogil:
         psn_a64 warm_free
         psn_a64 rebuilds
         psn_a64 top
+        uint64_t names_offset
+        uint64_t name_limit
     struct psn_arena:
         psn_arena_header *header
         uint8_t *base
@@ -236,3 +245,19 @@ cdef extern from "ledger.h" nogil:
     psn_status psn_ledger_join(psn_arena *arena, psn_ledger *ledger, uint64_t deadline_ns, psn_death *death, uint32_t *lost)
     uint64_t psn_ledger_unfinished(psn_arena *arena, psn_ledger *ledger)
     void psn_ledger_register_kinds()
+
+cdef extern from "names.h" nogil:
+    enum:
+        PSN_NAME_LIMIT
+    struct psn_name:
+        pass
+    struct psn_names:
+        pass
+    struct psn_named:
+        uint64_t device
+        uint64_t inode
+        uint32_t maker
+        char *name
+    psn_status psn_names_add(psn_arena *arena, const psn_named *named)
+    uint32_t psn_names_remove(psn_arena *arena, const psn_named *named)
+    uint64_t psn_names_next(psn_arena *arena, uint64_t place, psn_named *out)

@@ -22,6 +22,11 @@
     wait_for_hangup(fd, timeout) -> whether the other end is closed
     memory_file()               -> descriptor of a file without a name
     memory_write(fd, data, at), memory_read(fd, size, at) -> bytes, memory_view(fd, size) -> what is in it, without a copy
+    segment_file(name)          -> what the file of shared memory of that name is called; the others take that
+    segment_created(file, size, mode, announce, withdraw) -> descriptor while it is being made
+    open_segment(file) -> (descriptor, size); segment_identity(file) -> (device, inode); unlink_segment(file)
+    TRACKER                     the module that removes what a program has left; tracker_file() -> its file
+
     listen_nearby()             -> (socket, address); connect_nearby(address) -> socket; is_own_user(socket)
 
 A sentinel is opened by whoever starts the process, and closed by whoever opened it.  Descriptors are not inherited.
@@ -69,10 +74,20 @@ from procession._os.posix_packets import (
     send_packet,
     wait_for_hangup,
 )
+from procession._os.posix_segments import (
+    TRACKER,
+    open_segment,
+    segment_created,
+    segment_file,
+    segment_identity,
+    tracker_file,
+    unlink_segment,
+)
 
 __all__ = [
     "DESCRIPTORS_LIMIT",
     "SHARE",
+    "TRACKER",
     "UNKNOWN",
     "affinity_count",
     "carries_packets",
@@ -92,15 +107,21 @@ __all__ = [
     "memory_read",
     "memory_view",
     "memory_write",
+    "open_segment",
     "open_sentinel",
     "own_memory",
     "packet_pair",
     "packet_socket",
     "receive_packet",
     "refuse_packet",
+    "segment_created",
+    "segment_file",
+    "segment_identity",
     "send_packet",
     "start_program",
     "thread_count",
+    "tracker_file",
+    "unlink_segment",
     "wait_for_end",
     "wait_for_hangup",
     "wait_readable",

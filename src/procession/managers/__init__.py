@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import types
     from typing import Self
 
-__all__ = ["BaseManager", "BaseProxy", "Namespace", "SyncManager", "Token"]
+__all__ = ["BaseManager", "BaseProxy", "Namespace", "SharedMemoryManager", "SyncManager", "Token"]
 
 # Given under their names, as the standard library does.
 _ = (
@@ -358,3 +358,11 @@ SyncManager.register("Namespace", Namespace, NamespaceProxy)
 # Made by methods of the others only.
 SyncManager.register("Iterator", proxytype=IteratorProxy, create_method=False)
 SyncManager.register("AsyncResult", create_method=False)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("SharedMemoryManager", "SharedMemoryServer"):
+        from procession.managers import segments  # which most managers need not import
+
+        return getattr(segments, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

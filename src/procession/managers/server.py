@@ -39,7 +39,7 @@ def serving() -> Server | None:
 class Server:
     """Makes objects of the types in `registry`, and calls their methods for clients."""
 
-    public = (
+    public: tuple[str, ...] = (
         "accept_connection",
         "accept_member",
         "create",
