@@ -218,7 +218,8 @@ class Connection:
             self._readable = False
         else:
             self.close()
-        raise OSError(f"bad message length: {size} bytes, at most {longest} were asked for")
+        limit = "" if longest is None else f", at most {longest} were asked for"
+        raise OSError(f"bad message length: {size} bytes{limit}")
 
 
 def _as_bytes(view: memoryview) -> memoryview:

@@ -36,6 +36,35 @@ def test_both_ends_understand_each_other(kinds, family, key):
         assert asking.result() == "welcome"
 
 
+XML_PAIRS = [
+    (listener.XmlListener, listener.XmlClient),
+    (multiprocessing.connection.XmlListener, listener.XmlClient),
+    (listener.XmlListener, multiprocessing.connection.XmlClient),
+]
+
+
+@pytest.mark.parametrize("kinds", XML_PAIRS, ids=["ours", "stock listens", "stock connects"])
+def test_objects_go_as_xml_in_both_directions(kinds):
+    listen, connect = kinds
+    thing = {"text": "ä", "numbers": [1, 2.5, None, True]}
+
+    def talk():
+        connection = connect(listening.address, authkey=KEY)
+        connection.send(thing)
+        answer = connection.recv()
+        connection.close()
+        return answer
+
+    with listen(authkey=KEY) as listening:
+        talking = InThread(talk)
+        connection = listening.accept()
+        assert connection.poll(10)
+        assert connection.recv() == thing
+        connection.send(["heard"])
+        assert talking.result() == ["heard"]
+        connection.close()
+
+
 def places():
     """What Listener is given for addresses of every kind: of both families, and a name without a file."""
     return "AF_UNIX", "AF_INET", f"\0procession-test-{os.getpid()}-{os.urandom(4).hex()}"
