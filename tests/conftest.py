@@ -395,9 +395,16 @@ class Stock:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, command: str, *arguments: object) -> subprocess.Popen[str]:
+        return self._start(str(HERE / "stock_peer.py"), command, *map(repr, arguments))
+
+    def start_code(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """A program that is not among the peer's."""
+        return self._start("-c", code, *arguments)
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [self._python, str(HERE / "stock_peer.py"), command, *map(repr, arguments)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [self._python, *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
         )  # fmt: skip
         self._started.append(process)
@@ -407,8 +414,9 @@ class Stock:
         """What it prints; it must end well."""
         return self.end_of(self.start(command, *arguments))
 
-    def end_of(self, process: subprocess.Popen[str]) -> str:
-        out, err = process.communicate(timeout=20)
+    def end_of(self, process: subprocess.Popen[str], text: str = "") -> str:
+        """What it prints to the end after it has read this."""
+        out, err = process.communicate(text, timeout=20)
         assert (err, process.returncode) == ("", 0)
         return out
 

@@ -104,7 +104,10 @@ def ensure_tracker() -> None:
     """
     global _started_until
     memory.ensure()
-    if _core.arena_watcher() or clock_ns() < _started_until:
+    if _core.arena_watcher():
+        _started_until = 0  # if it is gone one day, it was killed
+        return
+    if clock_ns() < _started_until:
         return
     fd = _core.arena_reopen()
     try:
