@@ -389,7 +389,7 @@ class Pool:
         # What is left at the end of the interpreter has been seen to, and belongs to the parent in a forked child.
         if self._state == RUN and not self._workers.is_foreign and not sys.is_finalizing():
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self._workers.terminate()
+            self._workers.let_go()
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")

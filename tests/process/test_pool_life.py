@@ -282,6 +282,30 @@ def test_a_forgotten_pool_warns_and_ends(ctx):
         gc.collect()
 
 
+def test_a_pool_that_nobody_refers_to_does_what_somebody_waits_for(ctx):
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        result = ctx.Pool(2).map_async(tasks.double, range(100), chunksize=1)
+        gc.collect()
+    assert result.get() == list(range(0, 200, 2))
+    wait_until(lambda: not procession.active_children(), "the end of the workers")
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        assert ctx.Pool(1).apply_async(tasks.double, (4,)).get(10) == 8
+        assert list(ctx.Pool(1).imap(tasks.double, range(50))) == list(range(0, 100, 2))
+    wait_until(lambda: not procession.active_children(), "the end of the workers")
+
+
+def test_a_pool_whose_results_nobody_can_have_any_more_ends(ctx, tmp_path):
+    pool = ctx.Pool(1)
+    result = pool.apply_async(tasks.arrive_and_hang, (str(tmp_path / "here"),))
+    wait_until((tmp_path / "here").exists)
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del pool
+    with pytest.raises(procession.TimeoutError):
+        result.get(0.1)
+    del result
+    wait_until(lambda: not procession.active_children(), "the end of the worker")
+
+
 def test_a_pool_cannot_be_pickled(pool):
     import pickle
 

@@ -5,6 +5,7 @@ It does not keep the pool alive, and it makes way for whoever wants to drive.
 
 from __future__ import annotations
 
+import gc
 import threading
 import weakref
 
@@ -51,6 +52,10 @@ class Keeper:
             workers = self._workers()
             if workers is None or workers.is_over:
                 return
+            if workers.is_let_go:
+                del workers
+                self._finish()
+                return
             if not workers.has_work():
                 self._event.clear()
                 self.is_idle = True
@@ -68,8 +73,22 @@ class Keeper:
                 self._drive(workers)
             del workers
 
-    def _drive(self, workers: Workers) -> None:
-        turns, deadline = workers.turns, deadline_after(_TURN)
+    def _finish(self) -> None:
+        """The pool is gone.  Who waits for results refers to the workers; if nobody does, the collector ends them."""
+        pause, began = _TURN, clock_ns()
+        while (workers := self._workers()) is not None and not workers.is_over:
+            if not workers.has_work():
+                workers.terminate()
+                return
+            self._drive(workers, _DELAY)
+            del workers
+            self._pause.wait(_DELAY)
+            if clock_ns() - began > pause * 1e9:
+                gc.collect()
+                pause, began = 2 * pause, clock_ns()
+
+    def _drive(self, workers: Workers, seconds: float = _TURN) -> None:
+        turns, deadline = workers.turns, deadline_after(seconds)
         if not turns.begin():
             self._pause.wait(_DELAY)  # somebody drives; look again later
             return

@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Workers"]
 
 _SPIN_US = 50
-_SOON_NS = (
-    100_000  # who waited no longer than this will rather spin the next time; it is less than twice a slow wake-up
-)
+_SOON_NS = 100_000  # who waited no longer will rather spin the next time; it is less than twice a slow wake-up
 _TAKE = 64
 
 
@@ -54,6 +52,8 @@ class Workers:
         grace: seconds between the soft and the hard signal, wherever a worker is ended.
         can_kill: terminate() ends what runs; if not, nobody waits for it longer than a moment.
     """
+
+    is_let_go = False  # the pool is gone, and work was out
 
     def __init__(
         self,
@@ -106,9 +106,7 @@ class Workers:
         """One call."""
         with self._lock:
             self._check_usable()
-            keeper = self._keeper
-            if keeper is None:
-                keeper = self._start_keeper(must=ticket.has_callback)
+            keeper = self._keeper or self._start_keeper(must=ticket.has_callback)
             try:
                 sent = self._functions.sent[function]
             except (KeyError, TypeError):
@@ -382,6 +380,17 @@ class Workers:
         if self.is_foreign:
             return
         self._closed = True
+
+    def let_go(self) -> None:
+        """The pool is gone: end when what is out is done, or nobody can have it any more."""
+        self.close()
+        self.is_let_go = self.has_work() and bool(self._keeper or self._start_keeper(must=False))
+        if not self.is_let_go:
+            self.terminate()
+
+    def __del__(self) -> None:
+        if self.is_let_go and not self.is_over and not lifetime.is_ending():
+            self.terminate()
 
     @property
     def is_over(self) -> bool:
