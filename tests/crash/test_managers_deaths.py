@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 import procession
 from conftest import is_running, start, wait_until
-from procession import managers
+from procession import managers, util
 
 
 @pytest.fixture
@@ -117,10 +118,44 @@ def test_a_killed_server_is_an_error_at_once_and_shutdown_goes_on(manager):
         numbers.append(1)
 
 
+def test_a_killed_server_leaves_no_socket(ctx):
+    with ctx.Manager() as manager:
+        assert os.path.exists(manager.address)
+        manager._process.kill()
+        manager._process.join()
+    assert not os.path.exists(manager.address)
+    assert os.path.dirname(manager.address) in ("", util._temp_dir) or not os.path.exists(
+        os.path.dirname(manager.address)
+    )
+
+
+def count_sockets():
+    count = 0
+    for fd in range(1024):
+        try:
+            count += stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:
+            pass
+    return count
+
+
+def test_the_link_to_a_dead_server_is_closed():
+    with managers.SyncManager(("127.0.0.1", 0), b"key") as server:
+        before = count_sockets()
+        client = managers.SyncManager(server.address, b"key")
+        client.connect()
+        numbers = client.list()
+        server._process.kill()
+        server._process.join()
+        with pytest.raises((EOFError, OSError)):
+            numbers.append(1)
+        assert count_sockets() <= before
+
+
 def test_a_stopped_server_is_ended_all_the_same(manager):
     os.kill(manager._process.pid, signal.SIGSTOP)
     manager._shutdown_timeout = 0.2
-    manager._finalize._args = (*manager._finalize._args[:-1], 0.2)
+    manager._finalize._args = (*manager._finalize._args[:-2], 0.2, None)
     manager.shutdown()
     assert manager._process.exitcode == -signal.SIGKILL
 

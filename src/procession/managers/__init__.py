@@ -6,6 +6,7 @@ to, what locks it had and what it waited for is free again.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,8 @@ from procession import listener, util
 from procession.engine.clock import deadline_after, seconds_until
 from procession.engine.exceptions import ExceptionWithTraceback
 from procession.errors import ProcessError, StartFailed
-from procession.managers import link, objects
+from procession.managers import contents, link, objects
+from procession.managers.contents import Array, Namespace, Value
 from procession.managers.kinds import (
     AcquirerProxy,
     ArrayProxy,
@@ -34,7 +36,6 @@ from procession.managers.kinds import (
     ValueProxy,
 )
 from procession.managers.messages import RemoteError, Token, all_methods, convert_to_error, dispatch, public_methods
-from procession.managers.objects import Array, Namespace, Value
 from procession.managers.proxies import AutoProxy, BaseProxy, MakeProxyType, RebuildProxy
 from procession.managers.server import Server
 from procession.process import AuthenticationString, BaseProcess, current_process, parent_process
@@ -155,12 +156,13 @@ class BaseManager:
         if not is_well:
             process.join()
             raise found
+        chosen = None if self._address is not None else found
         self._address = found
         self._state.value = State.STARTED
         self._finalize = util.Finalize(
             self,
             type(self)._finalize_manager,
-            args=(process, found, bytes(self._authkey), self._serializer, self._state, self._shutdown_timeout),
+            args=(process, found, bytes(self._authkey), self._serializer, self._state, self._shutdown_timeout, chosen),
             exitpriority=0,
         )
 
@@ -214,7 +216,13 @@ class BaseManager:
 
     @staticmethod
     def _finalize_manager(
-        process: BaseProcess, address: Any, authkey: bytes, serializer: str, state: State, shutdown_timeout: float
+        process: BaseProcess,
+        address: Any,
+        authkey: bytes,
+        serializer: str,
+        state: State,
+        shutdown_timeout: float,
+        chosen: Any = None,
     ) -> None:
         if process.is_alive():
             util.info("sending shutdown message to manager")
@@ -228,6 +236,8 @@ class BaseManager:
                     process.join()
         state.value = State.SHUTDOWN
         link.forget(address)
+        if isinstance(chosen, str) and process.exitcode:
+            _clear(chosen)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the server process has ended."""
@@ -308,6 +318,19 @@ def _default_context() -> Any:
     return procession
 
 
+def _clear(address: str) -> None:
+    """Remove what a server that was killed has left of an address that it had chosen."""
+    if util.is_abstract_socket_namespace(address):
+        return
+    listener._remove(address)
+    folder = os.path.dirname(address)  # noqa: PTH120
+    try:
+        if folder != util._temp_dir:  # the server's own, and not one that it has from its parent
+            os.rmdir(folder)  # noqa: PTH106
+    except OSError:
+        pass
+
+
 def _tell_to_stop(process: BaseProcess, address: Any, authkey: bytes, serializer: str, patience: float) -> bool:
     """Ask a server to end, however it is; whether it has."""
     import threading
@@ -339,8 +362,8 @@ def _pool(*args: Any, **kwds: Any) -> Any:
     return Pool(*args, **kwds)
 
 
-SyncManager.register("Queue", objects.Queue)
-SyncManager.register("JoinableQueue", objects.JoinableQueue)
+SyncManager.register("Queue", contents.Queue)
+SyncManager.register("JoinableQueue", contents.JoinableQueue)
 SyncManager.register("Event", objects.Event, EventProxy)
 SyncManager.register("Lock", objects.Lock, AcquirerProxy)
 SyncManager.register("RLock", objects.RLock, AcquirerProxy)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from procession.managers.callers import Member
-from procession.managers.quick import QuickTable, loses_results
+from procession.managers.contents import loses_results
+from procession.managers.quick import QuickTable
 
 __all__ = ["Entry", "Session", "Sessions"]
 

@@ -22,7 +22,7 @@ from procession import util
 from procession._core import Block, Channel, Desk, Lane, LaneEnd, block_open, channel_of, process_identity
 from procession.engine import codec, memory
 from procession.errors import Closed, OutOfMemory, SharedObjectGone
-from procession.managers import callers, objects
+from procession.managers import callers, contents
 from procession.managers.callers import Caller, Member
 from procession.managers.entries import Session
 from procession.managers.messages import encode_whole
@@ -152,7 +152,7 @@ class Lanes:
         last, lane.last = lane.last, None
         if last is not None and len(lane.answers):
             entry, method, result = last
-            objects.take_back(entry.obj, method, result)
+            contents.take_back(entry.obj, method, result)
         lane.jobs.put(None)
 
     def start(self) -> None:

@@ -1,36 +1,29 @@
-"""What a SyncManager makes for its clients to meet at: locks, events, queues as `threading` and `queue` have them.
+"""What a SyncManager makes for its clients to meet at: locks, events and the like, as `threading` has them.
 
 Their difference: who waits for a client that is killed stops waiting, and what a killed client had taken is free again.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from procession._core import NOT_NOW
-from procession.dummy import Array, Namespace
 from procession.engine import waiting
 from procession.managers.callers import LOOK as _LOOK
 from procession.managers.callers import Caller, CallerGone, Member, caller, patiently
 
 __all__ = [
-    "Array",
     "Barrier",
     "BoundedSemaphore",
     "Condition",
     "Event",
-    "JoinableQueue",
     "Lock",
-    "Namespace",
-    "Queue",
+    "Patient",
     "RLock",
     "Semaphore",
-    "Value",
-    "take_back",
 ]
 
 
@@ -69,6 +62,15 @@ class Lock:
                 return False
             self._take(client, 1)
             return True
+
+    def acquire_soon(self) -> object:
+        """acquire(), but NOT_NOW if it is held."""
+        client = caller()
+        with self._changed:
+            if not self._may_take(client):
+                return NOT_NOW
+            self._take(client, 1)
+        return True
 
     def _take(self, client: Caller, depth: int) -> None:
         self._depth += depth
@@ -157,11 +159,23 @@ class Semaphore:
         with self._changed:
             if not patiently(self._changed, lambda: self._value > 0, limit):
                 return False
-            self._value -= 1
-            self._taken[member] = self._taken.get(member, 0) + 1
-            if member is not None:
-                member.hold(self)
+            self._grant(member)
             return True
+
+    def acquire_soon(self) -> object:
+        """acquire(), but NOT_NOW if there is no permit."""
+        member = caller().member
+        with self._changed:
+            if self._value <= 0:
+                return NOT_NOW
+            self._grant(member)
+        return True
+
+    def _grant(self, member: Member | None) -> None:
+        self._value -= 1
+        self._taken[member] = self._taken.get(member, 0) + 1
+        if member is not None:
+            member.hold(self)
 
     def release(self, n: int = 1) -> None:
         """Give `n` permits."""
@@ -236,6 +250,10 @@ class Condition:
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock; whether that was done."""
         return self._lock.acquire(blocking, timeout)
+
+    def acquire_soon(self) -> object:
+        """acquire(), but NOT_NOW if it is held."""
+        return self._lock.acquire_soon()
 
     def release(self) -> None:
         """Give the lock back."""
@@ -332,7 +350,7 @@ class Event:
         return f"<{type(self).__name__} at {id(self):#x} {'set' if self._flag else 'unset'}>"
 
 
-class _Patient(threading.Condition):
+class Patient(threading.Condition):
     """For loops that look again after each wait: it looks for its client, too, and may come back before its time."""
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -348,7 +366,7 @@ class Barrier(threading.Barrier):
 
     def __init__(self, parties: int, action: Callable[[], Any] | None = None, timeout: float | None = None) -> None:
         super().__init__(parties, action, timeout)
-        self._cond = _Patient(threading.Lock())
+        self._cond = Patient(threading.Lock())
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all parties are here; a number from 0 to parties - 1, another one for each."""
@@ -357,71 +375,3 @@ class Barrier(threading.Barrier):
         except CallerGone:
             self.abort()
             raise
-
-
-class Queue(queue.Queue[Any]):
-    """Like queue.Queue."""
-
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        self.not_empty = _Patient(self.mutex)
-        self.not_full = _Patient(self.mutex)
-        self.all_tasks_done = _Patient(self.mutex)
-
-    def put_soon(self, item: Any) -> object:
-        """put(), but NOT_NOW if there is no room."""
-        with self.mutex:
-            if 0 < self.maxsize <= len(self.queue):
-                return NOT_NOW
-            self.queue.append(item)
-            self.unfinished_tasks += 1
-            self.not_empty.notify()
-        return None
-
-    def get_soon(self) -> object:
-        """get(), but NOT_NOW if nothing is there."""
-        with self.mutex:
-            if not self.queue:
-                return NOT_NOW
-            item = self.queue.popleft()
-            if self.maxsize > 0:
-                self.not_full.notify()
-        return item
-
-
-class JoinableQueue(Queue):
-    """The same: a Queue has task_done() and join()."""
-
-
-def take_back(obj: Any, method: str, result: Any) -> None:
-    """The client that this was done for has not got the answer: as if it had not been done, as far as that can be."""
-    if isinstance(obj, queue.Queue) and method in ("get", "get_nowait"):
-        with obj.mutex:
-            if type(obj) in (queue.Queue, Queue, JoinableQueue):
-                obj.queue.appendleft(result)
-            else:
-                obj._put(result)
-            obj.not_empty.notify()
-    elif isinstance(obj, (Lock, Semaphore, Condition)) and method == "acquire" and result is True:
-        obj.release()
-
-
-class Value:
-    """A place for one value."""
-
-    def __init__(self, typecode: Any, value: Any, lock: Any = True) -> None:
-        self._typecode = typecode
-        self._value = value
-
-    def get(self) -> Any:
-        """What it is."""
-        return self._value
-
-    def set(self, value: Any) -> None:
-        """Change it."""
-        self._value = value
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._typecode!r}, {self._value!r})"
-
-    value = property(get, set)

@@ -7,14 +7,13 @@ wait, what calls methods of types that others have registered, and what compares
 from __future__ import annotations
 
 import array
-import queue
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from procession._core import NOT_NOW
-from procession.managers import objects
+from procession.managers import contents, objects
 
-__all__ = ["QuickTable", "loses_results"]
+__all__ = ["QuickTable"]
 
 _Function = Callable[..., Any]
 
@@ -30,8 +29,8 @@ _METHODS: dict[type, frozenset[str]] = {
     )),
     set: frozenset(("__contains__", "__len__", "add", "clear", "copy", "discard", "pop", "remove", "update")),
     array.array: frozenset(("__getitem__", "__len__", "__setitem__")),
-    objects.Namespace: frozenset(("__delattr__", "__getattribute__", "__setattr__")),
-    objects.Value: frozenset(("get", "set")),
+    contents.Namespace: frozenset(("__delattr__", "__getattribute__", "__setattr__")),
+    contents.Value: frozenset(("get", "set")),
     objects.Event: frozenset(("clear", "is_set", "set", "wait")),
     objects.Lock: frozenset(("acquire", "locked", "release")),
     objects.RLock: frozenset(("acquire", "locked", "release")),
@@ -41,7 +40,7 @@ _METHODS: dict[type, frozenset[str]] = {
     type(iter({})): frozenset(("__next__",)),
     type(iter(set())): frozenset(("__next__",)),
 }
-_METHODS[objects.Queue] = _METHODS[objects.JoinableQueue] = frozenset((
+_METHODS[contents.Queue] = _METHODS[contents.JoinableQueue] = frozenset((
     "empty", "full", "get", "get_nowait", "put", "put_nowait", "qsize", "task_done",
 ))
 # fmt: on
@@ -64,18 +63,13 @@ class QuickTable(dict[str, _Function | None]):
         return found
 
 
-def loses_results(obj: Any) -> bool:
-    """Whether it is as if something was lost if a result of a method of `obj` does not arrive."""
-    return isinstance(obj, (queue.Queue, objects.Lock, objects.Semaphore, objects.Condition))
-
-
 def _soon(obj: Any, method: str) -> _Function:
     function: _Function = getattr(obj, method)
     if method == "acquire":
-        return lambda *args: function(False) or NOT_NOW
+        return lambda *args: obj.acquire_soon()
     if isinstance(obj, objects.Event) and method == "wait":
         return lambda *args: obj.is_set() or NOT_NOW
-    if isinstance(obj, objects.Queue):
+    if isinstance(obj, contents.Queue):
         if method == "put":
             return lambda item, *args: obj.put_soon(item)
         if method == "get":

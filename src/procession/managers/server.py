@@ -15,7 +15,7 @@ from typing import Any
 from procession import _stdlib, listener, util
 from procession.engine import lifetime
 from procession.errors import AuthenticationError
-from procession.managers import callers, objects
+from procession.managers import callers, contents
 from procession.managers.callers import Caller, CallerGone, Member, hangup
 from procession.managers.entries import Entry, Session, Sessions
 from procession.managers.lanes import Lanes, ServerLane
@@ -232,7 +232,7 @@ class Server:
             if created is not None:
                 self._store.unrefer(session.member or self._strangers, created.ident, 1)
             elif answer[0] == "#RETURN":
-                objects.take_back(entry.obj, method, answer[1])
+                contents.take_back(entry.obj, method, answer[1])
             raise
         finally:
             if tidy is not None:
