@@ -1,4 +1,4 @@
-"""The commands of contributors: nox -s check, test, compat, core, bench, fuzz.  .ci/run calls the same."""
+"""The commands of contributors: nox -s check, test, compat, programs, core, bench, fuzz.  .ci/run calls the same."""
 
 import nox
 
@@ -30,6 +30,12 @@ def compat(session: nox.Session) -> None:
     """Names, signatures, and CPython's own tests of multiprocessing under every start method."""
     session.install(".[test]")
     session.run("python", "-m", "pytest", "tests/compat", *session.posargs, env={"PROCESSION_METHODS": "all"})
+
+
+@nox.session(python="3.11")
+def programs(session: nox.Session) -> None:
+    """Real programs as they are and under `python -m procession`, and the table of them in docs/compat.md."""
+    session.run("python", "tests/compat/programs/run.py", *(session.posargs or ("--write", "docs/compat.md")))
 
 
 @nox.session

@@ -55,7 +55,7 @@ class Connection:
         self._writable = writable
 
     def __del__(self) -> None:
-        if self._handle is not None:
+        if self._handle is not None and os is not None:  # at the interpreter's end it may be gone
             self.close()
 
     def __enter__(self) -> Self:

@@ -9,16 +9,19 @@ Children of every start method begin with it, before they import the program's m
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import importlib.util
 import sys
 import types
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 
 from procession import _stdlib
 from procession.aliases import Alias
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 __all__ = ["install"]
@@ -28,6 +31,9 @@ _OURS = "procession"
 # Whose modules keep what they have: the standard library's parts are each other's, and so are ours.
 _APART = (_OURS, _REPLACED)
 _FUTURES = "concurrent.futures.process"
+# These go on with the standard library's: they are start methods of their own, built on what is private in it, and their
+# processes are programs that procession knows nothing of.
+_KEEPERS = ("joblib.externals.loky", "loky")
 
 
 def install() -> None:
@@ -39,7 +45,7 @@ def install() -> None:
     """
     if _stdlib.is_aside():
         return
-    sys.meta_path.insert(0, Alias(_REPLACED, _meant))
+    sys.meta_path[:0] = [Alias(_REPLACED, _meant), _KeeperFinder]
     own = _stdlib.set_aside()
     sys.modules[_REPLACED] = sys.modules[_OURS]
     for name, _ in own:
@@ -71,7 +77,7 @@ def _exchange(own: list[tuple[str, types.ModuleType]]) -> None:
         if _is_its_own(found, attribute, value)
     }
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in _APART or not isinstance(module, types.ModuleType):
+        if name.partition(".")[0] in _APART or _is_keeper(name) or not isinstance(module, types.ModuleType):
             continue
         names = vars(module)
         for attribute, value in list(names.items()):
@@ -112,3 +118,42 @@ def _derived_anew(kind: type, base: type) -> type:
     new = type(kind)(kind.__name__, (base,), members)
     cell.cell_contents = new
     return new
+
+
+# ---- those that keep the standard library's ----
+
+
+def _is_keeper(name: str) -> bool:
+    return any(f"{name}.".startswith(f"{keeper}.") for keeper in _KEEPERS)
+
+
+class _KeeperFinder:
+    """Finds modules in which ``import multiprocessing`` is to give the standard library's."""
+
+    @staticmethod
+    def find_spec(
+        fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """As importlib asks."""
+        if not _is_keeper(fullname):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _KeeperLoader(fullname, spec.loader.path)
+        return spec
+
+
+class _KeeperLoader(SourceFileLoader):
+    def exec_module(self, module: types.ModuleType) -> None:
+        """With an ``import`` of its own: code takes it from the built-in names of its module."""
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import_kept}
+        super().exec_module(module)
+
+
+def _import_kept(
+    name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
+) -> Any:
+    if level or not f"{name}.".startswith(f"{_REPLACED}."):
+        return builtins.__import__(name, globals, locals, fromlist or (), level)
+    found = builtins.__import__(_stdlib.ASIDE + name.removeprefix(_REPLACED), globals, locals, fromlist or (), 0)
+    return found if fromlist else _stdlib.package

@@ -108,4 +108,5 @@ class Child:
                 pass  # the program has closed all descriptors that it did not know
 
     def __del__(self) -> None:
-        self.close()
+        if os is not None:  # at the interpreter's end it may be gone, and so is the descriptor soon
+            self.close()

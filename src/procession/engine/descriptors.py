@@ -130,7 +130,7 @@ class Lasting:
         self._pid = os.getpid()
 
     def __del__(self) -> None:
-        sharer: Any = sys.modules.get("procession.engine.sharer")
+        sharer: Any = sys and sys.modules.get("procession.engine.sharer")  # None at the interpreter's end
         if self.keys and self._pid == os.getpid() and sharer is not None:
             sharer.release(self.keys)
 
