@@ -1,13 +1,16 @@
 """`procession images` end to end, as users start it: files in, thumbnails, words and an exit code out."""
 
+import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,10 +33,10 @@ def start(*arguments: object, **options: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, **{**pipes, "start_new_session": True, **options})  # type: ignore[call-overload,no-any-return]
 
 
-def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    with start(*arguments) as process:
+def run(*arguments: object, given: str | None = None, **options: object) -> "subprocess.CompletedProcess[str]":
+    with start(*arguments, **{"stdin": subprocess.DEVNULL if given is None else subprocess.PIPE, **options}) as process:
         try:
-            out, err = process.communicate(timeout=DEADLINE_S)
+            out, err = process.communicate(given, timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -63,13 +66,19 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.fixture(scope="module")
+def large_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey noise that takes about 0.1 s to decode."""
+    path = tmp_path_factory.mktemp("large") / "large.jpg"
+    Image.effect_noise((4000, 3000), 80).convert("RGB").save(path, quality=95)
+    return path
+
+
 @pytest.fixture
-def slow_source(source: Path) -> Path:
+def slow_source(source: Path, large_image: Path) -> Path:
     """400 names of one large JPEG: tens of seconds of work."""
-    # The EXIF-free grey noise takes about 0.1 s to decode.
-    Image.effect_noise((4000, 3000), 80).convert("RGB").save(source / "0000.jpg", quality=95)
-    for number in range(1, 400):
-        os.link(source / "0000.jpg", source / f"{number:04}.jpg")
+    for number in range(400):
+        os.link(large_image, source / f"{number:04}.jpg")
     return source
 
 
@@ -132,23 +141,114 @@ def test_an_empty_folder_says_so(source: Path, target: Path) -> None:
     assert not target.exists()
 
 
-def test_a_second_run_replaces_thumbnails_and_ignores_them_inside_the_source(source: Path) -> None:
+def test_a_second_run_makes_only_what_is_new_or_changed_or_asked_for_otherwise(source: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (300, 200), "red").save(source / name)
+    target = source / "small"  # inside the source, and not taken for a part of it
+    assert run(source, target, "--size", "60x60").stdout.startswith("made 2 of 2 images")
+    before = {path.name: path.stat().st_ino for path in target.iterdir()}
+    again = run(source, target, "--size", "60x60")
+    assert (again.returncode, again.stdout.split(" in ")[0]) == (0, "made 0 of 2 images")
+    assert again.stdout.endswith(", 2 unchanged\n")
+    Image.new("RGB", (200, 300), "blue").save(source / "b.png")
+    assert run(source, target, "--size", "60x60").stdout.endswith(", 1 unchanged\n")
+    after = {path.name: path.stat().st_ino for path in target.iterdir()}
+    assert [name for name in before if before[name] != after[name]] == ["b.png"]
+    assert run(source, target, "--size", "30x30").stdout.startswith("made 2 of 2 images")
+    assert run(source, target, "--size", "30x30", "--force").stdout.startswith("made 2 of 2 images")
+    assert files_under(source) == {"a.png", "b.png", "small/a.png", "small/b.png"}
+    with Image.open(target / "b.png") as image:
+        assert image.size == (20, 30)
+
+
+def test_options_reach_the_thumbnails(source: Path, target: Path) -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "somebody"
+    Image.effect_noise((300, 200), 80).convert("RGB").save(source / "a.png", exif=exif)
+    options = ("--size", "50x50", "--fill", "--format", "webp", "--keep-metadata", "--timeout", "0", "--memory", "0")
+    sizes = []
+    for quality in ("10", "90"):
+        assert run(source, target, *options, "--quality", quality).returncode == 0
+        with Image.open(target / "a.webp") as image:
+            assert (image.format, image.size, image.getexif()[0x013B]) == ("WEBP", (50, 50), "somebody")
+        sizes.append((target / "a.webp").stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("is_null", [False, True])
+def test_a_list_on_standard_input_is_done(is_null: bool, source: Path, target: Path) -> None:
+    (source / "sub").mkdir()
+    names = ["sub/a.png", "b c.png", *(["odd\nname.png"] if is_null else [])]
+    for name in names:
+        Image.new("RGB", (300, 200), "red").save(source / name)
+    given = ("\0" if is_null else "\n").join([*names, "gone.png"])
+    done = run("-", target, *(["-0"] if is_null else []), given=given, cwd=source)
+    assert (done.returncode, files_under(target)) == (1, set(names))
+    assert done.stdout.splitlines()[0] == "failed gone.png: cannot be opened: No such file or directory"
+
+
+def test_json_has_one_line_for_each_file_and_quiet_says_only_what_failed(source: Path, target: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.png")
+    for name in ("a.png", odd):
+        Image.new("RGB", (300, 200), "red").save(source / name)
+    (source / "notes.txt").touch()
+    planned = run(source, target, "--json", "--dry-run")
+    assert not target.exists()
+    done = run(source, target, "--json")
+    quiet = run(source, target, "--quiet")
+    assert [each.returncode for each in (planned, done, quiet)] == [1, 1, 1]
+    statuses = [
+        {line["name"]: line["status"] for line in map(json.loads, each.stdout.splitlines())} for each in (planned, done)
+    ]
+    assert statuses == [{"a.png": status, odd: status, "notes.txt": "failed"} for status in ("planned", "done")]
+    assert (done.stderr, quiet.stdout, quiet.stderr) == ("", "", "failed notes.txt: not an image\n")
+    lines = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert os.path.exists(lines[odd]["output"])
+
+
+def test_a_dry_run_says_what_it_would_do(source: Path, target: Path) -> None:
     Image.new("RGB", (300, 200), "red").save(source / "a.png")
-    for size, expected in (("60x60", (60, 40)), ("30x30", (30, 20))):
-        assert run(source, source / "small", "--size", size).returncode == 0
-        assert files_under(source) == {"a.png", "small/a.png"}
-        with Image.open(source / "small" / "a.png") as image:
-            assert image.size == expected
+    assert run(source, target, "--dry-run").stdout == "would have made 1 of 1 images\n"
+
+
+def test_what_takes_too_much_memory_fails_alone_and_says_so(source: Path, target: Path) -> None:
+    Image.new("RGB", (300, 200), "red").save(source / "good.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    parts = (header, b"IDAT" + zlib.compress(bytes(100_000)))
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
+    for number in range(3):
+        (source / f"bomb{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    done = run(source, target, "--memory", "200MB")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[:3] == [
+        f"failed bomb{number}.png: needs more memory than the 200.0 MB that an image may take" for number in range(3)
+    ]
+    assert files_under(target) == {"good.png"}
+
+
+def test_what_takes_too_long_fails_alone_and_says_so(source: Path, target: Path) -> None:
+    Image.new("RGB", (30, 20), "red").save(source / "good.png")
+    Image.effect_noise((1000, 1000), 50).resize((7000, 7000), Image.Resampling.NEAREST).save(
+        source / "slow.png", compress_level=1
+    )
+    done = run(source, target, "--timeout", "0.15", "--size", "1000x1000", "--format", "webp")
+    assert done.stdout.splitlines()[0] == "failed slow.png: took longer than 0.15 s"
+    assert files_under(target) == {"good.webp"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{source}"], "OUT"),
-        (["{source}/missing", "{target}"], "there is no folder"),
+        (["{source}"], "needs IN and OUT"),
+        (["{source}/missing", "{target}"], "there is no file or folder"),
         (["{source}", "{source}"], "the same folder"),
         (["{source}", "{target}", "--size", "big"], "size must be WIDTHxHEIGHT"),
-        (["{source}", "{target}", "--workers", "0"], "workers"),
+        (["{source}", "{target}", "--workers", "0"], "workers must be at least 1"),
+        (["{source}", "{target}", "--timeout", "-1"], "timeout must be"),
+        (["{source}", "{target}", "--memory", "much"], "for example 500MB"),
+        (["{source}", "{target}", "--quality", "0"], "quality must be"),
+        (["{source}", "{target}", "--format", "bmp"], "format must be"),
+        (["{source}", "{target}", "--sise", "1x1"], "No such option"),
         (["{source}", "{source}/a.psd"], "not a folder"),
         (["{collision}", "{target}"], "would both become"),
     ],
@@ -168,10 +268,16 @@ def test_wrong_use_is_told_before_anything_is_written(
     assert not target.exists()
 
 
-def test_ctrl_c_ends_promptly_and_says_what_was_done(slow_run: "subprocess.Popen[str]", target: Path) -> None:
+@pytest.mark.parametrize("end", ["Ctrl-C", "SIGTERM"])
+def test_a_request_to_end_is_followed_promptly_and_it_says_what_was_done(
+    end: str, slow_run: "subprocess.Popen[str]", target: Path
+) -> None:
     family = psutil.Process(slow_run.pid).children(recursive=True)
     started_s = time.monotonic()
-    os.killpg(slow_run.pid, signal.SIGINT)
+    if end == "Ctrl-C":
+        os.killpg(slow_run.pid, signal.SIGINT)
+    else:
+        slow_run.terminate()
     out, err = slow_run.communicate(timeout=DEADLINE_S)
     assert time.monotonic() - started_s < PROMPT_S
     assert slow_run.returncode == 130
@@ -188,7 +294,7 @@ def test_ctrl_c_ends_promptly_and_says_what_was_done(slow_run: "subprocess.Popen
 def test_a_killed_worker_costs_one_image_at_most(
     slow_run: "subprocess.Popen[str]", slow_source: Path, target: Path
 ) -> None:
-    for unneeded in sorted(slow_source.iterdir())[100:]:
+    for unneeded in sorted(slow_source.iterdir())[30:]:
         unneeded.unlink()  # shortens the run: a file that vanished is one more failure with a reason
     busy: list[psutil.Process] = []
 
@@ -210,8 +316,26 @@ def test_a_killed_worker_costs_one_image_at_most(
     failures = [line for line in out.splitlines() if line.startswith("failed") and "No such file" not in line]
     assert len(failures) <= 1
     assert all("SIGKILL" in line for line in failures)
-    assert len(files_under(target)) >= 100 - len(failures)
+    assert len(files_under(target)) >= 30 - len(failures)
     assert not [name for name in files_under(target) if name.startswith(".")]
+
+
+def test_a_run_that_was_killed_leaves_only_whole_thumbnails_and_the_next_one_goes_on(
+    slow_run: "subprocess.Popen[str]", slow_source: Path, target: Path
+) -> None:
+    os.killpg(slow_run.pid, signal.SIGKILL)
+    slow_run.communicate(timeout=DEADLINE_S)
+    done_before = {name for name in files_under(target) if not name.startswith(".")}
+    (target / f".procession-{slow_run.pid}-399.tmp").write_bytes(b"half")
+    for unneeded in sorted(slow_source.iterdir())[20:]:
+        unneeded.unlink()
+    again = run(slow_source, target)
+    assert again.returncode == 0
+    assert f"made {20 - len(done_before)} of 20 images" in again.stdout
+    assert files_under(target) == {f"{number:04}.jpg" for number in range(20)}
+    for name in files_under(target):
+        with Image.open(target / name) as image:
+            image.load()
 
 
 @pytest.mark.parametrize("no_colour", [False, True])

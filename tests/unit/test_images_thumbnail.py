@@ -11,10 +11,12 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from PIL import ExifTags, Image, ImageCms, ImageDraw
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageStat
 
-from procession.apps.images.plan import list_output_formats
-from procession.apps.images.thumbnail import TURNS, ThumbnailTask, make_thumbnail
+from procession.apps.images import formats
+from procession.apps.images.pixels import TURNS, filled, fitted
+from procession.apps.images.recipe import Recipe
+from procession.apps.images.thumbnail import ThumbnailTask, make_thumbnail
 from procession.apps.outcome import Outcome
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -29,16 +31,24 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shrink(tmp_path: Path, output: Path) -> Shrink:
-    def shrink(source: Path, size: tuple[int, int] = (40, 40)) -> Outcome:
-        format, suffix = list_output_formats()[source.suffix]
-        path = output / (source.name + suffix)
-        task = ThumbnailTask(source.name, str(source), str(path), str(path.with_name(".tmp")), format)
-        (outcome,) = make_thumbnail(task, size).outcomes
+    def shrink(source: Path, size: tuple[int, int] = (40, 40), **wishes: object) -> Outcome:
+        recipe = Recipe(size, **wishes)  # type: ignore[arg-type]
+        format, name = formats.output_of(source.name, "")
+        path = output / name
+        task = task_of(source, path, format)
+        (outcome,) = make_thumbnail(task, recipe).outcomes
         assert path.exists() == (not outcome.is_failed)
         assert not Path(task.temporary).exists()
         return outcome
 
     return shrink
+
+
+MARK_NS = 1_600_000_000_000_007_000
+
+
+def task_of(source: Path, output: Path, format: str = "PNG") -> ThumbnailTask:
+    return ThumbnailTask(source.name, str(source), str(output), str(output.with_name(".tmp")), format, 1, MARK_NS)
 
 
 def quadrants(width: int = 160, height: int = 80) -> Image.Image:
@@ -261,14 +271,144 @@ def test_a_source_that_links_lead_back_to_is_not_replaced(tmp_path: Path, shrink
     output.parent.mkdir()
     output.symlink_to(tmp_path)
     before = (tmp_path / "a.png").read_bytes()
-    task = ThumbnailTask("a.png", str(tmp_path / "a.png"), str(output / "a.png"), str(output / ".tmp"), "PNG")
-    assert make_thumbnail(task, (40, 40)).outcomes[0].reason == "the thumbnail would replace its own source"
+    task = task_of(tmp_path / "a.png", output / "a.png")
+    assert make_thumbnail(task, Recipe()).outcomes[0].reason == "the thumbnail would replace its own source"
     assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_a_failed_write_leaves_the_old_thumbnail(tmp_path: Path, output: Path) -> None:
     quadrants().save(tmp_path / "a.png")
     (output / "a.png").mkdir(parents=True)
-    task = ThumbnailTask("a.png", str(tmp_path / "a.png"), str(output / "a.png"), str(output / ".tmp"), "PNG")
-    assert make_thumbnail(task, (40, 40)).outcomes[0].reason == "Is a directory"
+    task = task_of(tmp_path / "a.png", output / "a.png")
+    assert make_thumbnail(task, Recipe()).outcomes[0].reason == "Is a directory"
     assert [path.name for path in output.iterdir()] == ["a.png"]
+
+
+def test_a_thumbnail_has_its_mark_when_it_appears(tmp_path: Path, shrink: Shrink, output: Path) -> None:
+    quadrants().save(tmp_path / "a.png")
+    shrink(tmp_path / "a.png")
+    assert (output / "a.png").stat().st_mtime_ns == MARK_NS
+
+
+def test_an_unreadable_file_has_a_reason(tmp_path: Path, shrink: Shrink, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    quadrants().save(tmp_path / "a.png")
+    monkeypatch.setattr("procession.apps.images.thumbnail.open_without_waiting", refuse)
+    assert shrink(tmp_path / "a.png").reason == "Permission denied"
+
+
+def test_what_is_out_of_memory_has_a_reason(tmp_path: Path, shrink: Shrink, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    quadrants().save(tmp_path / "a.png")
+    monkeypatch.setattr("procession.apps.images.thumbnail.read_small", fail)
+    monkeypatch.setattr("procession.apps.images.thumbnail._memory_bytes", 500_000_000)
+    assert shrink(tmp_path / "a.png").reason == "needs more memory than the 500.0 MB that an image may take"
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("whole", "goal"),
+    [((400, 200), (40, 20)), ((30, 20), (30, 20)), ((40, 400), (4, 40)), ((4000, 1), (40, 1)), ((41, 41), (40, 40))],
+)
+def test_fitting_keeps_proportions_and_never_enlarges(whole: tuple[int, int], goal: tuple[int, int]) -> None:
+    assert fitted(whole, (40, 40)) == ((0, 0, *whole), goal)
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "goal"),
+    [
+        ((400, 200), (100, 0, 300, 200), (40, 40)),
+        ((200, 400), (0, 100, 200, 300), (40, 40)),
+        ((40, 40), (0, 0, 40, 40), (40, 40)),
+        ((30, 20), (5, 0, 25, 20), (20, 20)),
+        ((400, 20), (190, 0, 210, 20), (20, 20)),
+    ],
+)
+def test_filling_takes_the_middle_and_never_enlarges(
+    whole: tuple[int, int], part: tuple[float, ...], goal: tuple[int, int]
+) -> None:
+    assert filled(whole, (40, 40)) == (part, goal)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_filled_thumbnail_has_the_exact_size(
+    orientation: int, suffix: str, tmp_path: Path, shrink: Shrink, output: Path
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = quadrants(1600, 800)
+    (stored if orientation == 1 else stored.transpose(TURNS[8])).save(tmp_path / f"a{suffix}", exif=exif)
+    shrink(tmp_path / f"a{suffix}", (40, 30), fills=True)
+    with Image.open(output / f"a{suffix}") as image:
+        assert image.size == (40, 30)
+    assert corner_colours(output / f"a{suffix}") == [RED, GREEN, BLUE, WHITE]
+
+
+# Options
+
+
+def test_quality_is_a_matter_of_size(tmp_path: Path, shrink: Shrink) -> None:
+    Image.effect_noise((200, 200), 50).save(tmp_path / "a.jpg")
+    sizes = [shrink(tmp_path / "a.jpg", quality=quality).result_bytes for quality in (20, 60, 95)]
+    assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_metadata_is_kept_on_request_but_for_what_would_be_wrong(
+    suffix: str, tmp_path: Path, shrink: Shrink, output: Path
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "somebody"
+    exif[ExifTags.Base.Orientation] = 3
+    exif.get_ifd(ExifTags.IFD.Exif).update(
+        {ExifTags.Base.DateTimeOriginal: "2024:01:02 03:04:05", ExifTags.Base.ExifImageWidth: 160}
+    )
+    quadrants().transpose(TURNS[3]).save(tmp_path / f"a{suffix}", exif=exif)
+    shrink(tmp_path / f"a{suffix}", keeps_metadata=True)
+    with Image.open(output / f"a{suffix}") as image:
+        kept = image.getexif()
+        details = kept.get_ifd(ExifTags.IFD.Exif)
+    assert (kept[ExifTags.Base.Artist], kept.get(ExifTags.Base.Orientation)) == ("somebody", None)
+    assert details == {ExifTags.Base.DateTimeOriginal: "2024:01:02 03:04:05"}
+    assert corner_colours(output / f"a{suffix}") == [RED, GREEN, BLUE, WHITE]
+
+
+# Quality
+
+
+def test_alpha_does_not_let_colours_of_what_is_hidden_through(tmp_path: Path, shrink: Shrink, output: Path) -> None:
+    image = Image.new("RGBA", (400, 400), (*GREEN, 0))
+    image.paste((*RED, 255), (0, 0, 200, 400))
+    image.save(tmp_path / "a.png")
+    shrink(tmp_path / "a.png", (39, 39))
+    with Image.open(output / "a.png") as thumbnail:
+        edge = thumbnail.getpixel((19, 20))
+    assert isinstance(edge, tuple)
+    assert edge[0] > 200 and edge[1] < 40 and 0 < edge[3] < 255
+
+
+def test_a_thumbnail_is_as_near_to_a_full_lanczos_as_pillow_s_own(tmp_path: Path, shrink: Shrink, output: Path) -> None:
+    photos = Path(__file__).parents[2] / "examples" / "photos"
+    for photo in sorted(photos.rglob("*.[jp][pn]g")):
+        shrink(photo, (128, 128))
+        with Image.open(photo) as image, Image.open(photo) as other, Image.open(output / photo.name) as ours:
+            goal = ours.size
+            exact = image.convert("RGB").resize(goal, Image.Resampling.LANCZOS)
+            other.thumbnail(goal, Image.Resampling.LANCZOS, reducing_gap=2.0)
+            buffer = BytesIO()
+            other.convert(ours.mode).save(buffer, ours.format, **({"quality": 85} if ours.format == "JPEG" else {}))
+            usual = Image.open(buffer).convert("RGB")
+            assert difference(ours.convert("RGB"), exact) <= difference(usual, exact) + 0.05, photo.name
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """Root of the mean square, in steps of 255."""
+    squares = sum(ImageStat.Stat(ImageChops.difference(one, other)).sum2)
+    return float((squares / (one.width * one.height * 3)) ** 0.5)

@@ -30,12 +30,21 @@ def run_app(app: "typer.Typer", name: str) -> int:
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else name
-        message = error.format_message()
+        message = missing_arguments(error) or error.format_message()
         if message:  # without arguments it was the help, which has been shown
             complain(message, path)
             print(f"Try: {path} --help", file=sys.stderr)
         return int(error.exit_code)
     return code if isinstance(code, int) else ALL_DONE
+
+
+def missing_arguments(error: Exception) -> str:
+    """Of a command whose first argument may be many, what there must be: click would miss the first when the last is."""
+    param, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    if type(error).__name__ != "MissingParameter" or context is None or getattr(param, "nargs", 1) != -1:
+        return ""
+    names = [each.metavar for each in context.command.params if each.param_type_name == "argument" and each.required]
+    return f"needs {' and '.join(names)}"
 
 
 def complain(message: str, name: str = "procession") -> int:

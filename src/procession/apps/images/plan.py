@@ -1,144 +1,144 @@
-"""Thumbnails of a folder of images: what to make (the plan) and the whole job as a function.
+"""What to make: a task for each image that is new or changed, largest first, so that workers end together.
 
-Names starting with a dot and links to folders are left alone.  A file is tried if its suffix is that of an image format
-that Pillow reads; all else is refused with a reason, so that nothing that was given goes unmentioned.
+Nothing is written here, but for what a killed run has left, which is removed when all is checked.
 """
 
 import os
 import re
-import secrets
-import stat
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TypeAlias
-
-from PIL import Image
+from collections.abc import Iterable
+from contextlib import suppress
 
 from procession.apps.driver import PlanError
+from procession.apps.images import formats
+from procession.apps.images.recipe import FORMATS, Recipe
+from procession.apps.images.sources import Source, list_sources
 from procession.apps.images.thumbnail import ThumbnailTask
 from procession.apps.outcome import Done, Outcome, done_with, failed
 
-Size: TypeAlias = tuple[int, int]
+TEMPORARY = re.compile(r"\.procession-([0-9]+)-[0-9]+\.tmp")
+EFFORT = {"PNG": 2, "GIF": 2, "WEBP": 8, "AVIF": 16}
+"""How much longer a byte takes to decode than a byte of JPEG, roughly."""
 
-DEFAULT_SIZE: Size = (128, 128)
-LARGEST_SIDE = 65535
-
-NOT_WRITTEN = frozenset({"BUFR", "GRIB", "HDF5", "ICNS", "PDF", "WMF"})
-"""Formats that Pillow registers for writing, but only for a plugin to fill in or only in sizes of their own."""
-SAME_FORMAT = {"MPO": "JPEG"}
-"""Written as another format under the same suffix: an MPO with one picture is a JPEG."""
-FALLBACK_FORMAT, FALLBACK_SUFFIX = "PNG", ".png"
+Plan = list[ThumbnailTask | Done]
 
 
-def parse_size(text: str) -> Size:
-    """`"128x96"` to (128, 96).
-
-    Raises:
-        ValueError: not two whole numbers from 1 to 65535 with an x between them.
-    """
-    match = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", text.strip())
-    if match is None:
-        raise ValueError(f"size must be WIDTHxHEIGHT, for example 128x128, got {text!r}")
-    width, height = int(match[1]), int(match[2])
-    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
-        raise ValueError(f"width and height must be from 1 to {LARGEST_SIDE}, got {text!r}")
-    return width, height
-
-
-def plan_thumbnails(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> list[ThumbnailTask | Done]:
-    """List `source` and decide what becomes of each file; reads folders, writes nothing.
+def plan_thumbnails(
+    given: Iterable[str],
+    target: str,
+    recipe: Recipe,
+    *,
+    keeps_paths: bool = False,
+    forces: bool = False,
+) -> Plan:
+    """List what was given and decide what becomes of each file; reads folders, writes nothing.
 
     Raises:
-        PlanError: see make_thumbnails.
+        PlanError: the arguments make no sense together.
     """
-    source_root, target_root = os.path.realpath(source), os.path.realpath(target)
-    check_folders(Path(source), Path(target), source_root, target_root)
-    output_formats = list_output_formats()
-    run_id = secrets.token_hex(4)
+    given = list(given)
+    target_root = os.path.realpath(target)
+    check_folders(given, target, target_root)
+    wanted = FORMATS[recipe.format]
+    if not formats.is_supported(wanted):
+        raise PlanError(f"the installed Pillow cannot write {recipe.format}; take another --format")
     tasks: list[ThumbnailTask] = []
-    refused: list[Outcome] = []
-    for path, reason in list_files(source_root, skip=target_root):
-        name = os.path.relpath(path, source_root)
-        suffix = Path(name).suffix.lower()
-        if reason or suffix not in output_formats:
-            refused.append(failed(name, reason or "not an image"))
+    known: list[Outcome] = []
+    sources = list(list_sources(given, skip=target_root, keeps_paths=keeps_paths))
+    for source in sources:
+        reason = source.reason or ("" if formats.format_of(source.path) else "not an image")
+        if reason:
+            known.append(failed(source.name, reason))
             continue
-        format, added_suffix = output_formats[suffix]
-        output = Path(target_root, name + added_suffix)
-        temporary = output.with_name(f".procession-{run_id}-{len(tasks)}.tmp")
-        tasks.append(ThumbnailTask(name, path, str(output), str(temporary), format, Path(path).stat().st_size))
-    check_outputs(tasks)
-    return [done_with(*refused), *tasks]
+        tasks.append(task_of(source, target_root, wanted, recipe, len(tasks)))
+    check_outputs(tasks, {os.path.realpath(source.path) for source in sources})
+    if not forces:
+        current = {task.name for task in tasks if is_current(task)}
+        known += [Outcome(task.name, "unchanged", output=task.output) for task in tasks if task.name in current]
+        tasks = [task for task in tasks if task.name not in current]
+    tasks.sort(key=lambda task: task.size_bytes * EFFORT.get(formats.format_of(task.source), 1), reverse=True)
+    return [done_with(*known), *tasks] if known else list(tasks)
 
 
-def list_output_formats() -> dict[str, tuple[str, str]]:
-    """For each suffix that Pillow reads: the format to write, and what is added to the name if that is another one."""
-    Image.init()
-    formats: dict[str, tuple[str, str]] = {}
-    for suffix, format in Image.registered_extensions().items():
-        # An MPO is opened as the JPEG that it begins with, so it is not registered for opening.
-        if format not in Image.OPEN and format not in SAME_FORMAT:
-            continue
-        is_written = format in Image.SAVE and format not in NOT_WRITTEN
-        formats[suffix] = (SAME_FORMAT.get(format, format), "") if is_written else (FALLBACK_FORMAT, FALLBACK_SUFFIX)
-    return formats
+def task_of(source: Source, target_root: str, wanted: str, recipe: Recipe, number: int) -> ThumbnailTask:
+    """The task for one image."""
+    format, name = formats.output_of(source.relative, wanted)
+    output = os.path.join(target_root, name)
+    temporary = os.path.join(os.path.dirname(output), f".procession-{os.getpid()}-{number}.tmp")
+    mark_ns = recipe.mark_ns(source.size_bytes, source.modified_ns)
+    return ThumbnailTask(source.name, source.path, output, temporary, format, source.size_bytes, mark_ns)
 
 
-def list_files(root: str, *, skip: str) -> Iterator[tuple[str, str]]:
-    """Each visible entry under `root` that is no folder, in order of name, with the reason if it cannot be an image."""
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            yield folder, f"folder cannot be read: {error.strerror}"
-            continue
-        inner_folders: list[str] = []
-        for entry in sorted(visible, key=lambda entry: entry.name):
-            if entry.is_dir(follow_symlinks=False):
-                if entry.path != skip:
-                    inner_folders.append(entry.path)
-                continue
-            kind, reason = look_at(entry.path)
-            # A link to a folder could lead in a circle or out of the source.
-            if kind != stat.S_IFDIR:
-                yield entry.path, reason
-        folders.extend(reversed(inner_folders))
-
-
-def look_at(path: str) -> tuple[int, str]:
-    """The kind of what `path` leads to (0 if nothing), and why it cannot be an image, if so."""
+def is_current(task: ThumbnailTask) -> bool:
+    """Whether the thumbnail is there, made from this source in this way."""
     try:
-        kind = stat.S_IFMT(Path(path).stat().st_mode)
-    except OSError as error:
-        return 0, f"cannot be opened: {error.strerror}"
-    names = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
-    return kind, f"not a file but a {names[kind]}" if kind in names else ""
+        status = os.lstat(task.output)
+    except OSError:
+        return False
+    return status.st_mtime_ns == task.mark_ns and status.st_size > 0
 
 
-def check_folders(source: Path, target: Path, source_root: str, target_root: str) -> None:
-    if not source.exists():
-        raise PlanError(f"there is no folder {source}")
-    if not source.is_dir():
-        raise PlanError(f"{source} is a file; give the folder that it is in")
-    if source_root == target_root:
-        raise PlanError(f"{source} and {target} are the same folder; thumbnails would replace the images")
-    if os.path.lexists(target) and not target.is_dir():
+def as_dry_run(plan: Plan) -> Plan:
+    """The same plan with nothing to do: what there would be is told."""
+    planned = [
+        Outcome(item.name, "planned", source_bytes=item.size_bytes, output=item.output)
+        for item in plan
+        if isinstance(item, ThumbnailTask)
+    ]
+    return [*(item for item in plan if isinstance(item, Done)), done_with(*planned)]
+
+
+def formats_in(plan: Plan) -> frozenset[str]:
+    """What will be read or written, by the names of the files."""
+    tasks = [item for item in plan if isinstance(item, ThumbnailTask)]
+    return frozenset({task.format for task in tasks} | {formats.format_of(task.source) for task in tasks})
+
+
+def remove_leftovers(plan: Plan) -> None:
+    """Remove what runs that were killed have left where this one will write."""
+    for folder in {os.path.dirname(item.output) for item in plan if isinstance(item, ThumbnailTask)}:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for match in filter(None, map(TEMPORARY.fullmatch, names)):
+            if not is_running(int(match[1])):
+                with suppress(OSError):
+                    os.unlink(os.path.join(folder, match[0]))
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; this one's number on a temporary file is of an earlier one's."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def check_folders(given: list[str], target: str, target_root: str) -> None:
+    if os.path.lexists(target) and not os.path.isdir(target):
         raise PlanError(f"{target} exists and is not a folder")
+    for path in given:
+        if os.path.realpath(path) == target_root:
+            raise PlanError(f"{path} and {target} are the same folder; thumbnails would replace the images")
 
 
-def check_outputs(tasks: list[ThumbnailTask]) -> None:
+def check_outputs(tasks: list[ThumbnailTask], sources: set[str]) -> None:
     """Refuse a plan in which one output would replace another, a source, or stand where a folder is needed."""
-    maker_of: dict[str, str] = {}
+    maker_of: dict[str, ThumbnailTask] = {}
     for task in tasks:
-        other = maker_of.setdefault(task.output, task.name)
-        if other != task.name:
-            raise PlanError(f"{other} and {task.name} would both become {task.output}; rename one of them")
-    sources = {task.source for task in tasks}
-    parents = {Path(task.output).parent for task in tasks}
-    folders = {str(folder) for parent in parents for folder in (parent, *parent.parents)}
+        other = maker_of.setdefault(task.output, task)
+        if other is not task:
+            raise PlanError(f"{other.name} and {task.name} would both become {task.output}; rename one of them")
+    folders: set[str] = set()
+    for folder in {os.path.dirname(task.output) for task in tasks}:
+        while folder not in folders:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
     for task in tasks:
         if task.output in sources:
             raise PlanError(f"{task.name} would replace the image {task.output}; choose another OUT")
