@@ -1,0 +1,104 @@
+"""`procession copy` as a library: a folder becomes the copy of another, on all cores.
+
+    from procession.apps.copy import copy_tree
+    result = copy_tree("photos", "/mnt/backup/photos", verify=True)
+
+What is copied, how it stays safe, and what each option does: docs/copy.md.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from procession.apps.copy.records import (
+    CopyInterrupted,
+    CopyResult,
+    Outcome,
+    OutcomeCallback,
+    Progress,
+    ProgressCallback,
+    Wishes,
+)
+
+__all__ = ["CopyInterrupted", "CopyResult", "Outcome", "Progress", "copy_tree"]
+
+
+def copy_tree(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    update: bool = True,
+    checksum: bool = False,
+    verify: bool = False,
+    fsync: bool = False,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+    one_file_system: bool = False,
+    on_error: str = "continue",
+    progress: ProgressCallback | None = None,
+    on_outcome: OutcomeCallback | None = None,
+    keep_outcomes: bool = True,
+    context: Any = None,
+) -> CopyResult:
+    """Make `target` a copy of the folder `source`: what is in the one is in the other then.
+
+    Args:
+        workers: processes; by default two for each usable core, for they wait for the disk, too.
+        update: leave out what the target has already, by size and modification time.
+        checksum: with `update`, compare contents instead of times.
+        verify: read each file back and compare it with its source.
+        fsync: have each file on the disk before it gets its name.
+        exclude, include: globs; see `filters`.
+        one_file_system: do not descend into folders on other file systems.
+        on_error: "continue" with the other files, or "stop".
+        progress: called in this process, some times a second.
+        on_outcome: called in this process with what became of each name.
+        keep_outcomes: have all of them in the result; False keeps those that failed or were skipped, and memory flat.
+        context: whose start method the workers are started with, as from `procession.get_context()`.
+
+    Raises:
+        PlanError: the folders or options make no sense together; nothing was written.
+        CopyInterrupted: Ctrl-C; its `result` tells what was done.
+    """
+    from procession.apps.copy.filters import Filters
+    from procession.apps.copy.ledger import Ledger
+    from procession.apps.copy.roots import check_roots
+    from procession.apps.copy.run import NoTarget, Run
+    from procession.apps.driver import PlanError
+
+    if on_error not in ("continue", "stop"):
+        raise PlanError(f"on_error must be 'continue' or 'stop', got {on_error!r}")
+    if workers is not None and workers < 1:
+        raise PlanError(f"workers must be at least 1, got {workers}")
+    try:
+        filters = Filters(exclude, include)
+    except ValueError as error:
+        raise PlanError(str(error)) from None
+    roots = check_roots(os.fspath(source), os.fspath(target))
+    if context is None:
+        from procession import get_context
+
+        context = get_context()
+    if workers is None:
+        workers = 2 * context.cpu_count()
+    ledger = Ledger(on_outcome, keeps_all=keep_outcomes, stop_at_failure=on_error == "stop")
+    run = Run(
+        roots,
+        Wishes(update, checksum, verify, fsync),
+        filters,
+        ledger,
+        workers=workers,
+        one_file_system=one_file_system,
+        progress=progress or (lambda progress: None),
+        context=context,
+    )
+    try:
+        run.run()
+    except KeyboardInterrupt:
+        ledger.stop = "interrupted"
+        raise CopyInterrupted(ledger.close(run.total)) from None
+    except NoTarget as error:
+        raise PlanError(f"{os.fspath(target)}: {error}") from None
+    run.tell(is_last=True)
+    return ledger.close(run.total)

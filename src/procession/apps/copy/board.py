@@ -1,0 +1,73 @@
+"""What each worker is at, in shared memory: written between two files without a message, read whenever somebody looks.
+
+A slot is 4 numbers (batch, files, bytes, length of the name) and a name.  It may be read while it is written: what is
+shown may be wrong for a moment, the totals come from the answers.
+"""
+
+from typing import Any
+
+NUMBERS = 4
+NAME_BYTES = 160
+BATCH, FILES, BYTES, LENGTH = range(NUMBERS)
+
+
+class Board:
+    """Shared by the parent, who makes it, and its workers, who get it when they start."""
+
+    def __init__(self, workers: int, context: Any) -> None:
+        # Those that replace the dead take the place of those that came first.
+        self._slots = 2 * workers
+        self._numbers = context.RawArray("Q", NUMBERS * self._slots)
+        self._names = context.RawArray("B", NAME_BYTES * self._slots)
+        self._taken = context.Value("i", 0)
+
+    def take_slot(self) -> "Slot":
+        with self._taken.get_lock():
+            number = self._taken.value % self._slots
+            self._taken.value += 1
+        return Slot(self, number)
+
+    def numbers(self, slot: int) -> "memoryview[int]":
+        return memoryview(self._numbers).cast("B").cast("Q")[NUMBERS * slot : NUMBERS * (slot + 1)]
+
+    def names(self, slot: int) -> "memoryview[int]":
+        return memoryview(self._names).cast("B")[NAME_BYTES * slot : NAME_BYTES * (slot + 1)]
+
+    def read(self, running: Any) -> tuple[int, int, tuple[str, ...]]:
+        """Files, bytes and names of the batches in `running`, which have not answered yet."""
+        files = copied = 0
+        names = []
+        for slot in range(self._slots):
+            numbers = self.numbers(slot)
+            if numbers[BATCH] not in running:
+                continue
+            files += numbers[FILES]
+            copied += numbers[BYTES]
+            if numbers[LENGTH]:
+                names.append(bytes(self.names(slot)[: numbers[LENGTH]]).decode("utf-8", "surrogateescape"))
+        return files, copied, tuple(names)
+
+
+class Slot:
+    """One worker's place on the board."""
+
+    def __init__(self, board: Board, number: int) -> None:
+        self._numbers = board.numbers(number)
+        self._names = board.names(number)
+
+    def begin(self, batch: int) -> None:
+        self._numbers[FILES] = self._numbers[BYTES] = self._numbers[LENGTH] = 0
+        self._numbers[BATCH] = batch
+
+    def show(self, name: str) -> None:
+        data = name.encode("utf-8", "surrogateescape")
+        if len(data) > NAME_BYTES:  # its end says more than its beginning
+            data = data[-NAME_BYTES:]
+        self._names[: len(data)] = data
+        self._numbers[LENGTH] = len(data)
+
+    def advance(self, size_bytes: int) -> None:
+        self._numbers[BYTES] += size_bytes
+
+    def finish_file(self) -> None:
+        self._numbers[FILES] += 1

@@ -1,0 +1,346 @@
+"""One copy from its beginning to its end: lists, hands out, takes in, completes.
+
+    Listing ── batches, parts ──> Pool ── answers ──> Ledger
+       └──────── folders ────────> Target <── links, large files, the end of folders
+
+All of it happens in the caller's thread, one step at a time, so that nothing here needs a lock.  A few batches for each worker
+are out at any time: the listing runs that far ahead, and waits then.
+"""
+
+import secrets
+import time
+from typing import Any
+
+from procession.apps.copy import large as large_files
+from procession.apps.copy.board import Board
+from procession.apps.copy.filters import Filters
+from procession.apps.copy.folders import join
+from procession.apps.copy.large import Large
+from procession.apps.copy.ledger import Ledger
+from procession.apps.copy.listing import Listing
+from procession.apps.copy.plan import Batches, Folder, Pending, Shared
+from procession.apps.copy.reasons import Refused, is_full, reason_of
+from procession.apps.copy.records import (
+    COPIED,
+    FAILED,
+    UNCHANGED,
+    Answer,
+    File,
+    Part,
+    Progress,
+    ProgressCallback,
+    Wishes,
+)
+from procession.apps.copy.roots import Roots
+from procession.apps.copy.target import Target
+from procession.apps.copy.worker import run_task, start_worker
+
+AHEAD = 3
+"""Batches for each worker that are out or waiting in the pool."""
+LOOK_S = 0.005
+"""How long to wait for the oldest batch before the others are looked at."""
+TICK_S = 0.1
+MOST_ATTEMPTS = 3
+"""A batch whose worker dies is tried again; this often in all."""
+
+
+class NoTarget(Exception):
+    """DST itself cannot be made or used."""
+
+
+class Run:
+    """A copy that is running; it tells the listing's ends what to do."""
+
+    def __init__(
+        self,
+        roots: Roots,
+        wishes: Wishes,
+        filters: Filters,
+        ledger: Ledger,
+        *,
+        workers: int,
+        one_file_system: bool,
+        progress: ProgressCallback,
+        context: Any,
+    ) -> None:
+        self._roots = roots
+        self._wishes = wishes
+        self._ledger = ledger
+        self._workers = workers
+        self._progress = progress
+        self._context = context
+        self._board = Board(workers, context)
+        self._batches = Batches(secrets.token_hex(4))
+        self._target = Target(roots, ledger.fail, ledger.notes, fsync=wishes.fsync)
+        self._listing = Listing(
+            roots,
+            self._target,
+            self._batches,
+            self,
+            filters,
+            one_file_system=one_file_system,
+            split_large=not wishes.checksum,
+        )
+        self._parts: list[Part] = []
+        self._large: dict[int, Large] = {}  # by the number of each part
+        self._out: dict[int, tuple[Any, Pending | Part]] = {}
+        self._told_s = 0.0
+
+    # ---- the loop ----
+
+    def run(self) -> None:
+        """Copy everything; the caller finds the end in the ledger.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; what was begun and is not whole has been removed.
+        """
+        pool = self._context.Pool(
+            self._workers, start_worker, (self._roots.source, self._roots.base, self._wishes, self._board)
+        )
+        try:
+            try:
+                self._loop(pool, self._listing.steps(self._root()))
+            finally:
+                # Nobody writes any more when what is half is looked for.
+                pool.terminate()
+                pool.join()
+                self._tidy()
+                self._ledger.result.folders = self._target.folders
+            self._target.remove_old()
+        finally:
+            self._listing.close()
+            self._target.close()
+
+    def _root(self) -> Folder:
+        try:
+            return self._target.root()
+        except (OSError, Refused) as error:
+            raise NoTarget(reason_of(error)) from None
+
+    def _loop(self, pool: Any, steps: Any) -> None:
+        is_listed = False
+        while not self._ledger.stop:
+            while len(self._out) < AHEAD * self._workers:
+                if self._parts:
+                    self._send(pool, self._parts.pop())
+                elif self._batches.ready:
+                    self._send(pool, self._batches.ready.popleft())
+                elif not is_listed:
+                    is_listed = next(steps, self) is self
+                    if self._ledger.stop:
+                        return
+                    self._take_ready(pool)
+                else:
+                    self._batches.flush()  # what links could not be made of
+                    if not self._batches.ready:
+                        break
+            if not self._out:
+                return
+            next(iter(self._out.values()))[0].wait(LOOK_S)
+            self._take_ready(pool)
+            self.tell()
+
+    def _send(self, pool: Any, work: Pending | Part) -> None:
+        number = work.number if isinstance(work, Part) else work.batch.number
+        task = work if isinstance(work, Part) else work.batch
+        self._out[number] = pool.apply_async(run_task, (task,)), work
+
+    def _take_ready(self, pool: Any) -> None:
+        done = [number for number, (result, _) in self._out.items() if result.done]
+        for number in done:
+            result, work = self._out.pop(number)
+            try:
+                answer = result.get()
+            except Exception as error:  # the worker died
+                self._take_lost(work, error)
+                continue
+            if isinstance(work, Part):
+                self._take_part(work, answer)
+            else:
+                self._take_batch(work, answer)
+            if answer.full and not self._ledger.stop:
+                self._ledger.stop = f"the target takes no more: {answer.full}; run it again when that is mended"
+
+    # ---- answers ----
+
+    def _take_batch(self, pending: Pending, answer: Answer) -> None:
+        self._ledger.answer(pending, answer, lambda group, entry, state: self._end_shared(pending, group, entry, state))
+        for folder in pending.folders:
+            self._target.release(folder)
+
+    def _take_lost(self, work: Pending | Part, error: Exception) -> None:
+        """A worker died in the middle: what it had finished counts, the rest is tried again."""
+        if isinstance(work, Part):
+            self._take_part(work, Answer([], [], ""), reason_of(error))
+            return
+        again: list[tuple[Folder, Any, Shared | None]] = []
+        for folder, position, entry, is_done in self._look_at(work):
+            shared = work.shared.get(position)
+            if not is_done and work.attempts < MOST_ATTEMPTS:
+                again.append((folder, entry, shared))
+                continue
+            state, reason = (COPIED, "") if is_done else (FAILED, reason_of(error))
+            self._ledger.finish(join(folder.source, entry.name), state, reason, entry.size)
+            if shared is not None:
+                self._settle(shared, state)
+        if again:
+            self._batches.flush()
+            before = len(self._batches.ready)
+            for folder, entry, shared in again:
+                self._batches.add(folder, entry, shared)
+            self._batches.flush()
+            for position in range(before, len(self._batches.ready)):
+                self._batches.ready[position].attempts = work.attempts + 1
+        for folder in work.folders:
+            self._target.release(folder)
+
+    def _look_at(self, pending: Pending) -> Any:
+        """For each entry of a batch without an answer: its folder, place, itself, whether it is whole.
+
+        What is not is removed, where it might be half.
+        """
+        for number, (folder, group) in enumerate(zip(pending.folders, pending.batch.groups, strict=True)):
+            if not group.is_new:
+                self._target.remove_half(folder, pending.batch.temporary)
+            for position, entry in enumerate(group.entries):
+                is_whole = self._target.is_whole(folder, entry.name, entry.size, entry.mtime_ns)
+                if group.is_new and not is_whole:
+                    self._target.remove_half(folder, entry.name)
+                yield folder, (number, position), entry, is_whole
+
+    def _take_part(self, part: Part, answer: Answer, trouble: str = "") -> None:
+        large = self._large.pop(part.number)
+        large.parts_left -= 1
+        large.trouble = large.trouble or trouble or (answer.troubles[0].reason if answer.troubles else "")
+        if large.parts_left:
+            self._ledger.bytes_done += part.length
+            return
+        self._ledger.bytes_done -= large.file.size - part.length
+        name = join(large.folder.source, large.file.name)
+        state, reason = COPIED, large.trouble
+        if not reason:
+            try:
+                large_files.complete(
+                    large, self._listing.tree, self._target, self._ledger.notes, fsync=self._wishes.fsync
+                )
+            except (OSError, Refused) as error:
+                reason = reason_of(error)
+        if reason:
+            state = FAILED
+            large_files.abandon(large, self._target)
+        self._ledger.finish(name, state, reason, large.file.size)
+        if large.shared is not None:
+            self._settle(large.shared, state)
+        self._target.release(large.folder)
+
+    # ---- what the listing finds ----
+
+    def skip(self, name: str, reason: str) -> None:
+        self._ledger.skip(name, reason)
+
+    def fail(self, name: str, error: Exception) -> None:
+        self._ledger.fail(name, error)
+        if is_full(error) and not self._ledger.stop:
+            self._ledger.stop = f"the target takes no more: {reason_of(error)}; run it again when that is mended"
+
+    def begin_large(self, folder: Folder, file: File, shared: Shared | None) -> None:
+        name = join(folder.source, file.name)
+        try:
+            if large_files.is_unchanged(self._listing.tree, self._target, folder, file, self._wishes):
+                self._ledger.finish(name, UNCHANGED, size_bytes=file.size)
+                state = UNCHANGED
+            else:
+                large = large_files.begin(self._listing.tree, self._target, folder, file, shared, self._batches)
+                for part in reversed(large.parts):
+                    self._large[part.number] = large
+                    self._parts.append(part)
+                return
+        except (OSError, Refused) as error:
+            self._ledger.bytes_done += file.size
+            self._ledger.files_done += 1
+            self.fail(name, error)
+            state = FAILED
+        if shared is not None:
+            self._settle(shared, state)
+
+    def link(self, shared: Shared, folder: Folder, file: File) -> None:
+        """Another name of a file that was met before."""
+        folder.pending += 1
+        if shared.is_done:
+            self._make_link(shared, folder, file)
+        else:
+            shared.waiting.append((folder, file))
+
+    def _end_shared(self, pending: Pending, group: int, entry: int, state: str) -> None:
+        self._settle(pending.shared[group, entry], state)
+
+    def _settle(self, shared: Shared, state: str) -> None:
+        """The first name has its end: the others become links to it, or one of them the next first."""
+        if state == FAILED:
+            if shared.waiting:
+                folder, file = shared.waiting.pop(0)
+                shared.folder, shared.name = folder, file.name
+                self._batches.add(folder, file, shared)
+                self._target.release(folder)
+            else:
+                # A name that is met from now on is copied as if it were alone; more links than one are lost then.
+                shared.is_done = True
+            return
+        shared.is_done = True
+        waiting, shared.waiting = shared.waiting, []
+        for folder, file in waiting:
+            self._make_link(shared, folder, file)
+
+    def _make_link(self, shared: Shared, folder: Folder, file: File) -> None:
+        name = join(folder.source, file.name)
+        try:
+            temporary = self._batches.name(self._batches.number())
+            is_new = self._target.link(shared.folder, shared.name, folder, file.name, temporary)
+        except Refused as error:
+            self._ledger.finish(name, FAILED, reason_of(error), file.size)
+        except OSError as error:
+            if is_full(error):
+                self.fail(name, error)
+            else:  # too many links, or a file system without: a copy of its own
+                self._batches.add(folder, file)
+        else:
+            self._ledger.finish(name, COPIED if is_new else UNCHANGED, size_bytes=file.size)
+        self._target.release(folder)
+
+    # ---- the end, and on the way ----
+
+    def _tidy(self) -> None:
+        """Nothing half is left, and folders have their names."""
+        for _, work in self._out.values():
+            if isinstance(work, Pending):
+                for folder, _, entry, is_whole in self._look_at(work):
+                    if is_whole:
+                        self._ledger.finish(join(folder.source, entry.name), COPIED, size_bytes=entry.size)
+        for large in set(self._large.values()):
+            large_files.abandon(large, self._target)
+        self._out.clear()
+        self._target.complete_all()
+
+    def tell(self, *, is_last: bool = False) -> None:
+        """Call the progress callback, if it is time."""
+        now_s = time.monotonic()
+        if now_s - self._told_s < TICK_S and not is_last:
+            return
+        self._told_s = now_s
+        files, size_bytes, names = self._board.read(self._out)
+        totals, ledger = self._listing.totals, self._ledger
+        self._progress(
+            Progress(
+                ledger.files_done + files,
+                totals.files,
+                ledger.bytes_done + size_bytes,
+                totals.size_bytes,
+                ledger.result.failed,
+                totals.is_listed,
+                names,
+            )
+        )
+
+    @property
+    def total(self) -> int:
+        return self._listing.totals.files

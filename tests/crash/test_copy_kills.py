@@ -1,0 +1,121 @@
+"""A copy that is killed leaves no half file under a real name, and the next one finishes it and leaves nothing else.
+
+PROCESSION_COPY_KILLS says how many moments are tried (fifty for a release).
+"""
+
+import os
+import random
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import procession
+import trees
+from procession.apps.copy import copy_tree
+
+KILLS = int(os.environ.get("PROCESSION_COPY_KILLS", "3"))
+PROGRAM = """
+import sys
+import procession
+from procession.apps.copy import copy_tree, large, listing
+
+# Small enough that the tree has some that are split.
+listing.LARGE_BYTES, large.PART_BYTES = 2 << 20, 1 << 20
+if __name__ == "__main__":
+    print("ready", flush=True)
+    result = copy_tree(sys.argv[1], sys.argv[2], workers=3, context=procession.get_context("fork"))
+    print(result.copied, result.failed, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("kills") / "source"
+    trees.make_odd_tree(root)
+    (root / "holes" / "huge").unlink()
+    trees.make_small_tree(root / "more", 300, seed=3)
+    for number in range(4):
+        (root / "more" / f"large {number}").write_bytes(random.Random(number).randbytes(5 << 20))
+    os.link(root / "more" / "large 1", root / "more" / "folder 1" / "large")
+    return root
+
+
+def half_files(source: Path, target: Path) -> list[str]:
+    """Files under a real name whose content is not that of the source."""
+    found = []
+    for folder, folders, files in os.walk(target):
+        folders[:] = [name for name in folders if not name.startswith(".procession-")]
+        for name in files:
+            path = os.path.join(folder, name)
+            if name.startswith(".procession-") or not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            original = os.path.join(source, os.path.relpath(path, target))
+            if trees.content_of(path) != trees.content_of(original) or os.path.getsize(path) != os.path.getsize(
+                original
+            ):
+                found.append(path)
+    return found
+
+
+def age(target: Path) -> None:
+    """Make some of a whole copy older, so that it has to be replaced file by file."""
+    for number, path in enumerate(sorted(target.rglob("file *"))):
+        if number % 2 and not path.is_symlink():
+            os.utime(path, ns=(1, 1))
+    for path in target.rglob("large *"):
+        os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.deadline(30 + 10 * KILLS)
+def test_a_copy_killed_at_any_moment_is_finished_by_the_next(source: Path, tmp_path: Path, script: Any) -> None:
+    program = script.write(PROGRAM)
+    rng = random.Random(os.environ.get("PROCESSION_COPY_SEED") or time.time_ns())
+    longest_s = 0.0
+    hits = 0
+    for number in range(KILLS + 1):
+        target = tmp_path / f"target {number}"
+        if number % 3 == 2:
+            copy_tree(source, target, workers=2, context=procession.get_context("fork"))
+            age(target)
+        process = script.start(program, source, target, stderr=sys.stderr)
+        assert process.stdout.readline() == "ready\n"
+        started_s = time.monotonic()
+        if number:  # the first run tells how long it takes
+            wait_s = rng.uniform(0, longest_s)
+            while process.poll() is None and time.monotonic() - started_s < wait_s:
+                time.sleep(0.0005)  # the moment is what is tested
+            os.kill(process.pid, signal.SIGKILL)
+        rest = process.stdout.read()
+        process.wait()
+        if not number:
+            longest_s = time.monotonic() - started_s
+        hits += not rest
+        assert half_files(source, target) == []
+        again = copy_tree(source, target, workers=2, context=procession.get_context("fork"))
+        assert again.failed == 0
+        assert trees.differences(source, target) == []
+        assert [path.name for path in tmp_path.rglob(".procession-*")] == []
+        trees.remove_deep(target)
+    assert hits or KILLS < 3  # some of them were in the middle
+
+
+def test_a_worker_that_is_killed_costs_nothing(source: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill_one(progress: Any) -> None:
+        if len(killed) < 2:
+            victim = random.choice(procession.active_children())
+            killed.append(victim.pid)
+            os.kill(victim.pid, signal.SIGKILL)
+
+    result = copy_tree(
+        source, tmp_path / "target", workers=3, context=procession.get_context("fork"), progress=kill_one
+    )
+    assert killed and result.failed == 0
+    assert trees.differences(source, tmp_path / "target") == []
+    assert [path.name for path in tmp_path.rglob(".procession-*")] == []
