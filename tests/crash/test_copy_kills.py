@@ -29,7 +29,7 @@ listing.LARGE_BYTES, large.PART_BYTES = 2 << 20, 1 << 20
 if __name__ == "__main__":
     print("ready", flush=True)
     result = copy_tree(sys.argv[1], sys.argv[2], workers=3, context=procession.get_context("fork"))
-    print(result.copied, result.failed, flush=True)
+    print(result.done, result.failed, flush=True)
 """
 
 

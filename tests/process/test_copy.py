@@ -2,7 +2,6 @@
 
 import os
 import resource
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 import procession
 import trees
-from procession.apps.copy import copy_tree
+from procession.apps.copy import content, copy_tree, large, listing
 from procession.apps.driver import PlanError
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's files")
@@ -51,10 +50,10 @@ def test_an_odd_tree_arrives_whole_and_a_second_run_does_nothing(tmp_path: Path,
     first = copy_tree(source, target, workers=2, context=context)
     assert reasons(first) == {}
     assert trees.differences(source, target) == []
-    assert first.copied == first.total == len(first.outcomes)
+    assert first.done == first.total == len(first.outcomes)
     if method == "fork":
         second = copy_tree(source, target, workers=2, context=context)
-        assert (second.copied, second.unchanged, second.failed) == (0, first.copied, 0)
+        assert (second.done, second.unchanged, second.failed) == (0, first.done, 0)
         assert trees.differences(source, target) == []
 
 
@@ -81,7 +80,7 @@ def test_what_differs_is_copied_again_and_nothing_else(source: Path, target: Pat
     (source / "folder 1" / "new").write_text("new")
     (source / "folder 2" / "inner 2" / "file 2").chmod(0o640)
     result = copy()
-    assert {outcome.name for outcome in result.outcomes if outcome.state == "copied"} == {
+    assert {outcome.name for outcome in result.outcomes if outcome.status == "done"} == {
         "folder 0/inner 0/file 0",
         "folder 1/new",
     }
@@ -95,7 +94,7 @@ def test_checksum_finds_what_size_and_time_do_not_show(source: Path, target: Pat
     (target / "a").write_text("two")
     os.utime(target / "a", ns=(found.st_atime_ns, found.st_mtime_ns))
     assert copy().unchanged == 1
-    assert copy(checksum=True).copied == 1
+    assert copy(checksum=True).done == 1
     assert (target / "a").read_text() == "one"
     os.utime(target / "a", ns=(1, 1))
     assert copy(checksum=True).unchanged == 1
@@ -105,8 +104,6 @@ def test_checksum_finds_what_size_and_time_do_not_show(source: Path, target: Pat
 def test_large_files_are_split_and_whole(
     source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from procession.apps.copy import large, listing
-
     monkeypatch.setattr(listing, "LARGE_BYTES", 3 << 20)
     monkeypatch.setattr(large, "PART_BYTES", 1 << 20)
     data = os.urandom(1 << 20)
@@ -118,7 +115,7 @@ def test_large_files_are_split_and_whole(
     assert trees.differences(source, target) == []
     assert copy().unchanged == 3
     (source / "solid").write_bytes(data * 4 + b"other")
-    assert copy().copied == 2
+    assert copy().done == 2
     assert trees.differences(source, target) == []
     assert leftovers(target.parent) == []
 
@@ -128,14 +125,14 @@ def test_special_files_are_skipped_with_a_word(source: Path, target: Path, copy:
     (source / "file").touch()
     result = copy()
     assert reasons(result) == {"fifo": "it is a fifo", "socket": "it is a socket"}
-    assert (result.skipped, result.failed, result.copied) == (2, 0, 1)
+    assert (result.skipped, result.failed, result.done) == (2, 0, 1)
     assert sorted(names) == ["fifo", "socket"] and os.listdir(target) == ["file"]
 
 
 def test_a_path_longer_than_the_system_allows_is_copied(source: Path, target: Path, copy: Any) -> None:
     trees.make_deep(source, 100)
     result = copy()
-    assert (result.failed, result.copied, result.folders) == (0, 1, 101)
+    assert (result.failed, result.done, result.folders) == (0, 1, 101)
     assert copy().unchanged == 1
     trees.remove_deep(source)
     trees.remove_deep(target)
@@ -205,29 +202,55 @@ def test_a_read_only_file_in_the_target_is_replaced(source: Path, target: Path, 
     target.mkdir()
     (target / "a").write_text("old one")
     (target / "a").chmod(0o400)
-    assert copy().copied == 1
+    assert copy().done == 1
     assert trees.differences(source, target) == []
 
 
-def test_files_that_change_all_the_time_are_named_and_leave_nothing(source: Path, target: Path, copy: Any) -> None:
+def test_files_that_change_all_the_time_are_named_and_leave_nothing(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (source / "calm").write_text("calm")
-    (source / "log").write_bytes(b"x" * (24 << 20))
-    end = threading.Event()
+    (source / "log").write_bytes(b"x" * (1 << 20))
+    copy_bytes = content.Ways.copy
 
-    def write() -> None:
-        with open(source / "log", "ab", buffering=0) as file:
-            while not end.is_set():
-                file.write(b"more")
+    def grow_and_copy(*arguments: Any) -> int:  # in the workers, who are forks of this process
+        with open(source / "log", "ab") as file:
+            file.write(b"more")
+        return copy_bytes(*arguments)
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        result = copy()
-    finally:
-        end.set()
-        thread.join()
-    assert reasons(result) == {"log": "it changed while it was being copied"}
+    monkeypatch.setattr(content.Ways, "copy", grow_and_copy)
+    assert reasons(copy()) == {"log": "it changed while it was being copied"}
     assert os.listdir(target) == ["calm"]
+
+
+def test_a_file_that_changed_after_it_was_listed_is_copied_as_it_is_now(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "a").write_text("short")
+    take = listing.Listing._take
+
+    def take_and_grow(self: Any, folder: Any, entry: Any) -> None:
+        take(self, folder, entry)
+        (source / "a").write_text("longer than before")
+
+    monkeypatch.setattr(listing.Listing, "_take", take_and_grow)
+    assert reasons(copy()) == {}
+    assert trees.differences(source, target) == []
+
+
+def test_a_file_that_vanished_after_it_was_listed_is_named(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "a").write_text("short")
+    take = listing.Listing._take
+
+    def take_and_remove(self: Any, folder: Any, entry: Any) -> None:
+        take(self, folder, entry)
+        (source / "a").unlink()
+
+    monkeypatch.setattr(listing.Listing, "_take", take_and_remove)
+    assert reasons(copy()) == {"a": "it vanished before it was copied"}
+    assert os.listdir(target) == []
 
 
 def test_a_failure_in_the_middle_leaves_the_others_whole(source: Path, target: Path, copy: Any) -> None:
@@ -264,14 +287,14 @@ def test_a_full_disk_ends_the_run_with_a_clear_word(source: Path, small_disk: Pa
         target.mkdir()
     result = copy_tree(source, target, workers=2, context=procession.get_context("fork"))
     assert result.stopped == "the target takes no more: no space left on device; run it again when that is mended"
-    assert 10 < result.copied < 150
+    assert 10 < result.done < 150
     assert set(reasons(result).values()) == {"no space left on device"}
     assert leftovers(small_disk) == []
     for path in target.iterdir():
         assert path.read_bytes() == (source / path.name).read_bytes()
     os.system(f"mount -o remount,size=20m '{small_disk}'")
     again = copy_tree(source, target, workers=2, context=procession.get_context("fork"))
-    assert again.unchanged == result.copied and again.copied == 400 - result.copied
+    assert again.unchanged == result.done and again.done == 400 - result.done
     assert trees.differences(source, target) == []
 
 
@@ -282,7 +305,7 @@ def test_on_error_stop_ends_at_the_first_failure(source: Path, target: Path, cop
     for number in range(2000):
         (target / f"{number:04}").mkdir()
     result = copy(on_error="stop")
-    assert result.stopped.startswith("stopped at the first failure: ")
+    assert result.stopped.startswith("stopped at the first failure, ")
     assert 0 < result.failed < 2000
 
 
@@ -300,18 +323,18 @@ def test_progress_grows_to_the_totals(source: Path, target: Path, copy: Any) -> 
     seen: list[Any] = []
     result = copy(progress=seen.append)
     last = seen[-1]
-    assert last.is_listed and (last.files_done, last.bytes_done) == (last.files_total, last.bytes_total)
-    assert last.files_total == result.total == 500
-    assert [progress.files_total for progress in seen] == sorted(progress.files_total for progress in seen)
+    assert last.is_listed and (last.ended_files, last.ended_bytes) == (last.total_files, last.total_bytes)
+    assert last.total_files == result.total == 500
+    assert [progress.total_files for progress in seen] == sorted(progress.total_files for progress in seen)
 
 
 def test_an_unneeded_outcome_is_not_kept(source: Path, target: Path, copy: Any) -> None:
     trees.make_small_tree(source, 20)
     os.mkfifo(source / "fifo")
     told: list[Any] = []
-    result = copy(keep_outcomes=False, on_outcome=told.append)
+    result = copy(keep=False, tell=True, progress=lambda progress: told.extend(progress.outcomes))
     assert [outcome.name for outcome in result.outcomes] == ["fifo"]
-    assert len(told) == 21 and result.copied == 20
+    assert len(told) == 21 and result.done == 20
 
 
 @ROOT_ONLY
@@ -335,7 +358,7 @@ def test_what_may_not_be_read_is_named(source: Path, target: Path, script: Any) 
         "copy_tree('empty', 'empty too', workers=1)\n"  # the other user may not even read the interpreter's modules
         "os.setgid(1234); os.setuid(1234)\n"
         f"result = copy_tree({str(source)!r}, {str(target)!r}, workers=2, context=procession.get_context('fork'))\n"
-        "print(sorted((o.name, o.reason) for o in result.outcomes if o.reason), result.copied)\n"
+        "print(sorted((o.name, o.reason) for o in result.outcomes if o.reason), result.done)\n"
     )
     done = script.run(program)
     assert done.stdout == (

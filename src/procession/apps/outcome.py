@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["done", "unchanged", "planned", "failed"]
+Status = Literal["done", "unchanged", "planned", "failed", "skipped", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +13,10 @@ class Outcome:
     name: str
     """As people know it, most often relative to the folder that was given; unique within a run."""
     status: Status = "done"
-    """`unchanged`: there was nothing to do; `planned`: there would have been, in a dry run."""
+    """`unchanged`: there was nothing to do; `planned`: there would have been, in a dry run;
+    `skipped`: it is not for this program."""
     reason: str = ""
-    """Why it failed, in one line; empty when it did not."""
+    """Why it failed or was skipped, in one line; otherwise empty."""
     source_bytes: int = 0
     result_bytes: int = 0
     output: str = ""

@@ -10,17 +10,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from procession.apps.copy.records import (
-    CopyInterrupted,
-    CopyResult,
-    Outcome,
-    OutcomeCallback,
-    Progress,
-    ProgressCallback,
-    Wishes,
-)
+from procession.apps.copy.records import CopyResult, Wishes
+from procession.apps.driver import Interrupted, PlanError, ProgressCallback, ignore_progress
 
-__all__ = ["CopyInterrupted", "CopyResult", "Outcome", "Progress", "copy_tree"]
+__all__ = ["CopyResult", "Interrupted", "PlanError", "copy_tree"]
 
 
 def copy_tree(
@@ -37,8 +30,8 @@ def copy_tree(
     one_file_system: bool = False,
     on_error: str = "continue",
     progress: ProgressCallback | None = None,
-    on_outcome: OutcomeCallback | None = None,
-    keep_outcomes: bool = True,
+    keep: bool = True,
+    tell: bool = False,
     context: Any = None,
 ) -> CopyResult:
     """Make `target` a copy of the folder `source`: what is in the one is in the other then.
@@ -53,19 +46,18 @@ def copy_tree(
         one_file_system: do not descend into folders on other file systems.
         on_error: "continue" with the other files, or "stop".
         progress: called in this process, some times a second.
-        on_outcome: called in this process with what became of each name.
-        keep_outcomes: have all of them in the result; False keeps those that failed or were skipped, and memory flat.
+        keep: have an outcome for each name in the result; False keeps those that failed or were skipped, and memory flat.
+        tell: have one for each name in what `progress` gets.
         context: whose start method the workers are started with, as from `procession.get_context()`.
 
     Raises:
         PlanError: the folders or options make no sense together; nothing was written.
-        CopyInterrupted: Ctrl-C; its `result` tells what was done.
+        Interrupted: Ctrl-C; its `result` tells what was done.
     """
     from procession.apps.copy.filters import Filters
     from procession.apps.copy.ledger import Ledger
     from procession.apps.copy.roots import check_roots
     from procession.apps.copy.run import NoTarget, Run
-    from procession.apps.driver import PlanError
 
     if on_error not in ("continue", "stop"):
         raise PlanError(f"on_error must be 'continue' or 'stop', got {on_error!r}")
@@ -82,7 +74,7 @@ def copy_tree(
         context = get_context()
     if workers is None:
         workers = 2 * context.cpu_count()
-    ledger = Ledger(on_outcome, keeps_all=keep_outcomes, stop_at_failure=on_error == "stop")
+    ledger = Ledger(keeps=keep, tells=keep or tell, stop_at_failure=on_error == "stop")
     run = Run(
         roots,
         Wishes(update, checksum, verify, fsync),
@@ -90,14 +82,14 @@ def copy_tree(
         ledger,
         workers=workers,
         one_file_system=one_file_system,
-        progress=progress or (lambda progress: None),
+        progress=progress or ignore_progress,
         context=context,
     )
     try:
         run.run()
     except KeyboardInterrupt:
         ledger.stop = "interrupted"
-        raise CopyInterrupted(ledger.close(run.total)) from None
+        raise Interrupted(ledger.close(run.total)) from None
     except NoTarget as error:
         raise PlanError(f"{os.fspath(target)}: {error}") from None
     run.tell(is_last=True)

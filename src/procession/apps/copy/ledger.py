@@ -1,4 +1,4 @@
-"""What became of every name, and what is still out: counts, outcomes, notes."""
+"""What became of every name, and what is still to be told: counts, outcomes, notes."""
 
 import time
 from collections.abc import Callable
@@ -6,101 +6,108 @@ from collections.abc import Callable
 from procession.apps.copy.folders import join
 from procession.apps.copy.plan import Pending
 from procession.apps.copy.reasons import reason_of
-from procession.apps.copy.records import (
-    COPIED,
-    DELETED,
-    FAILED,
-    SKIPPED,
-    UNCHANGED,
-    Answer,
-    CopyResult,
-    Outcome,
-    OutcomeCallback,
-)
+from procession.apps.copy.records import Answer, CopyResult
+from procession.apps.outcome import Outcome, Status
+
+WORTH_A_WORD = ("failed", "skipped")
 
 
 class Ledger:
     """Collects the result of a run.
 
     Args:
-        tell: called with each outcome.
-        keeps_all: whether the result has an outcome for each name, or only for what failed or was skipped.
+        keeps: whether the result has an outcome for each name, or only for what failed or was skipped.
+        tells: whether the progress has one for each.
     """
 
-    def __init__(self, tell: OutcomeCallback | None, *, keeps_all: bool, stop_at_failure: bool) -> None:
-        self.result = CopyResult()
+    def __init__(self, *, keeps: bool, tells: bool, stop_at_failure: bool) -> None:
         self.notes: set[str] = set()
-        self.files_done = 0
-        self.bytes_done = 0
+        self.counts: dict[Status, int] = dict.fromkeys(
+            ("done", "unchanged", "planned", "failed", "skipped", "deleted"), 0
+        )
+        self.ended_files = self.ended_bytes = 0
+        self.worked_bytes = 0
+        self.folders = 0
         self.stop = ""
         """Why nothing more is to be begun."""
-        self._tell = tell
-        self._keeps_all = keeps_all
+        self._keeps = keeps
+        self._tells = tells
         self._stop_at_failure = stop_at_failure
+        self._kept: list[Outcome] = []
+        self._untold: list[Outcome] = []
         self._started_s = time.monotonic()
 
-    def record(self, name: str, state: str, reason: str = "", size_bytes: int = 0) -> None:
-        result = self.result
-        if state == COPIED:
-            result.copied += 1
-            result.copied_bytes += size_bytes
-        elif state == UNCHANGED:
-            result.unchanged += 1
-        elif state == SKIPPED:
-            result.skipped += 1
-        elif state == DELETED:
-            result.deleted += 1
-        else:
-            result.failed += 1
-            if self._stop_at_failure and not self.stop:
-                self.stop = f"stopped at the first failure: {name}: {reason}"
-        if self._tell is None and not self._keeps_all and state not in (SKIPPED, FAILED):
+    def record(self, name: str, status: Status, reason: str = "", size_bytes: int = 0) -> None:
+        """What became of a name that may be none of those in the totals."""
+        self.counts[status] += 1
+        if status == "done":
+            self.worked_bytes += size_bytes
+        elif status == "failed" and self._stop_at_failure and not self.stop:
+            self.stop = f"stopped at the first failure, {name}: {reason}"
+        is_worth = status in WORTH_A_WORD
+        if not (is_worth or self._keeps or self._tells):
             return
-        outcome = Outcome(name, state, reason, size_bytes)
-        if self._keeps_all or state in (SKIPPED, FAILED):
-            result.outcomes.append(outcome)
-        if self._tell is not None:
-            self._tell(outcome)
+        result_bytes = size_bytes if status == "done" else 0
+        outcome = Outcome(name, status, reason, size_bytes, result_bytes)
+        if is_worth or self._keeps:
+            self._kept.append(outcome)
+        self._untold.append(outcome)
 
-    def finish(self, name: str, state: str, reason: str = "", size_bytes: int = 0) -> None:
+    def finish(self, name: str, status: Status, reason: str = "", size_bytes: int = 0) -> None:
         """A name that is in the totals has its end."""
-        self.files_done += 1
-        self.bytes_done += size_bytes
-        self.record(name, state, reason, size_bytes)
+        self.ended_files += 1
+        self.ended_bytes += size_bytes
+        self.record(name, status, reason, size_bytes)
 
     def skip(self, name: str, reason: str) -> None:
-        self.record(name, SKIPPED, reason)
+        self.record(name, "skipped", reason)
 
     def fail(self, name: str, error: Exception) -> None:
-        self.record(name, FAILED, reason_of(error))
+        self.record(name, "failed", reason_of(error))
 
-    def answer(self, pending: Pending, answer: Answer, on_end: Callable[[int, int, str], None]) -> None:
-        """A batch's end; `on_end` gets group, entry and state of those to which others will be linked."""
+    def answer(self, pending: Pending, answer: Answer, on_end: Callable[[int, int, Status], None]) -> None:
+        """A batch's end; `on_end` gets group, entry and status of those to which others will be linked."""
         self.notes.update(answer.notes)
         troubles = {(trouble.group, trouble.entry): trouble for trouble in answer.troubles}
-        last = answer.troubles[-1] if answer.full else None
-        is_silent = self._tell is None and not self._keeps_all
-        if is_silent and not troubles and not pending.shared:
-            self.files_done += pending.files
-            self.bytes_done += pending.size_bytes
-            self.result.copied += pending.files
-            self.result.copied_bytes += pending.size_bytes
+        if not (troubles or pending.shared or self._keeps or self._tells):
+            self.ended_files += pending.files
+            self.ended_bytes += pending.size_bytes
+            self.counts["done"] += pending.files
+            self.worked_bytes += pending.size_bytes
             return
+        last = answer.troubles[-1] if answer.full else None
         for number, group in enumerate(pending.batch.groups):
             for position, entry in enumerate(group.entries):
                 if last is not None and (number, position) > (last.group, last.entry):
                     return  # not tried
                 trouble = troubles.get((number, position))
-                state = trouble.state if trouble is not None else COPIED
+                status: Status = trouble.status if trouble is not None else "done"
                 reason = trouble.reason if trouble is not None else ""
-                self.finish(join(group.source, entry.name), state, reason, entry.size)
+                self.finish(join(group.source, entry.name), status, reason, entry.size)
                 if (number, position) in pending.shared:
-                    on_end(number, position, state)
+                    on_end(number, position, status)
+
+    def take_untold(self) -> tuple[Outcome, ...]:
+        """The outcomes since the last call."""
+        untold, self._untold = tuple(self._untold), []
+        return untold
 
     def close(self, total: int) -> CopyResult:
-        result = self.result
-        result.total = total
-        result.seconds = time.monotonic() - self._started_s
-        result.notes = sorted(self.notes)
-        result.stopped = self.stop
-        return result
+        """The result."""
+        counts = self.counts
+        return CopyResult(
+            total=total,
+            done=counts["done"],
+            unchanged=counts["unchanged"],
+            planned=counts["planned"],
+            failed=counts["failed"],
+            source_bytes=self.worked_bytes,
+            result_bytes=self.worked_bytes,
+            seconds=time.monotonic() - self._started_s,
+            outcomes=self._kept,
+            skipped=counts["skipped"],
+            deleted=counts["deleted"],
+            folders=self.folders,
+            notes=sorted(self.notes),
+            stopped=self.stop,
+        )

@@ -3,28 +3,12 @@
 Workers get tuples, not objects: a batch of 64 files is packed and unpacked in the time that one file takes to copy.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-COPIED, UNCHANGED, SKIPPED, FAILED, DELETED = "copied", "unchanged", "skipped", "failed", "deleted"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one name."""
-
-    name: str
-    """Relative to SRC (to DST if it was deleted)."""
-    state: str
-    """`copied`, `unchanged`, `skipped`, `failed` or `deleted`."""
-    reason: str = ""
-    """Why it was skipped or failed, in one line."""
-    size_bytes: int = 0
-
-    @property
-    def is_failed(self) -> bool:
-        return self.state == FAILED
+from procession.apps.driver import Result
+from procession.apps.outcome import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +86,7 @@ class Trouble(NamedTuple):
 
     group: int
     entry: int
-    state: str
+    status: Status
     reason: str
 
 
@@ -117,51 +101,14 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a copy is; totals grow until `is_listed`."""
+class CopyResult(Result):
+    """The end of a copy.  `total` and `done` are of files and symbolic links; folders are counted by themselves."""
 
-    files_done: int
-    files_total: int
-    bytes_done: int
-    bytes_total: int
-    failed: int
-    is_listed: bool
-    current: tuple[str, ...] = ()
-    """What the workers are at."""
-
-
-ProgressCallback = Callable[[Progress], None]
-OutcomeCallback = Callable[[Outcome], None]
-
-
-@dataclass(slots=True)
-class CopyResult:
-    """The end of a copy.  Folders are in `outcomes` only if something went wrong with them."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    """One for each name; only those that failed or were skipped, if the caller did not want to keep all."""
-    copied: int = 0
-    unchanged: int = 0
     skipped: int = 0
-    failed: int = 0
+    """Fifos and other things that are not copied, with their reasons among the outcomes."""
     deleted: int = 0
     folders: int = 0
-    copied_bytes: int = 0
-    total: int = 0
-    """Names that were listed; more than there are outcomes if the run was ended early."""
-    seconds: float = 0.0
     notes: Sequence[str] = ()
+    """What could not be kept anywhere, such as extended attributes."""
     stopped: str = ""
     """Why the run ended early, if it did."""
-
-    @property
-    def failures(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.is_failed]
-
-
-class CopyInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a copy.  The workers are gone, no half file is left; `result` has what was done until then."""
-
-    def __init__(self, result: CopyResult) -> None:
-        super().__init__(f"interrupted after {result.copied} of {result.total} files")
-        self.result = result

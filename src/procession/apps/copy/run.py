@@ -21,19 +21,16 @@ from procession.apps.copy.listing import Listing
 from procession.apps.copy.plan import Batches, Folder, Pending, Shared
 from procession.apps.copy.reasons import Refused, is_full, reason_of
 from procession.apps.copy.records import (
-    COPIED,
-    FAILED,
-    UNCHANGED,
     Answer,
     File,
     Part,
-    Progress,
-    ProgressCallback,
     Wishes,
 )
 from procession.apps.copy.roots import Roots
 from procession.apps.copy.target import Target
 from procession.apps.copy.worker import run_task, start_worker
+from procession.apps.driver import Progress, ProgressCallback
+from procession.apps.outcome import Status
 
 AHEAD = 3
 """Batches for each worker that are out or waiting in the pool."""
@@ -105,7 +102,7 @@ class Run:
                 pool.terminate()
                 pool.join()
                 self._tidy()
-                self._ledger.result.folders = self._target.folders
+                self._ledger.folders = self._target.folders
             self._target.remove_old()
         finally:
             self._listing.close()
@@ -164,7 +161,9 @@ class Run:
     # ---- answers ----
 
     def _take_batch(self, pending: Pending, answer: Answer) -> None:
-        self._ledger.answer(pending, answer, lambda group, entry, state: self._end_shared(pending, group, entry, state))
+        self._ledger.answer(
+            pending, answer, lambda group, entry, status: self._end_shared(pending, group, entry, status)
+        )
         for folder in pending.folders:
             self._target.release(folder)
 
@@ -179,10 +178,11 @@ class Run:
             if not is_done and work.attempts < MOST_ATTEMPTS:
                 again.append((folder, entry, shared))
                 continue
-            state, reason = (COPIED, "") if is_done else (FAILED, reason_of(error))
-            self._ledger.finish(join(folder.source, entry.name), state, reason, entry.size)
+            status: Status = "done" if is_done else "failed"
+            reason = "" if is_done else reason_of(error)
+            self._ledger.finish(join(folder.source, entry.name), status, reason, entry.size)
             if shared is not None:
-                self._settle(shared, state)
+                self._settle(shared, status)
         if again:
             self._batches.flush()
             before = len(self._batches.ready)
@@ -213,11 +213,12 @@ class Run:
         large.parts_left -= 1
         large.trouble = large.trouble or trouble or (answer.troubles[0].reason if answer.troubles else "")
         if large.parts_left:
-            self._ledger.bytes_done += part.length
+            self._ledger.ended_bytes += part.length
             return
-        self._ledger.bytes_done -= large.file.size - part.length
+        self._ledger.ended_bytes -= large.file.size - part.length
         name = join(large.folder.source, large.file.name)
-        state, reason = COPIED, large.trouble
+        status: Status = "done"
+        reason = large.trouble
         if not reason:
             try:
                 large_files.complete(
@@ -226,11 +227,11 @@ class Run:
             except (OSError, Refused) as error:
                 reason = reason_of(error)
         if reason:
-            state = FAILED
+            status = "failed"
             large_files.abandon(large, self._target)
-        self._ledger.finish(name, state, reason, large.file.size)
+        self._ledger.finish(name, status, reason, large.file.size)
         if large.shared is not None:
-            self._settle(large.shared, state)
+            self._settle(large.shared, status)
         self._target.release(large.folder)
 
     # ---- what the listing finds ----
@@ -245,10 +246,11 @@ class Run:
 
     def begin_large(self, folder: Folder, file: File, shared: Shared | None) -> None:
         name = join(folder.source, file.name)
+        status: Status = "failed"
         try:
             if large_files.is_unchanged(self._listing.tree, self._target, folder, file, self._wishes):
-                self._ledger.finish(name, UNCHANGED, size_bytes=file.size)
-                state = UNCHANGED
+                self._ledger.finish(name, "unchanged", size_bytes=file.size)
+                status = "unchanged"
             else:
                 large = large_files.begin(self._listing.tree, self._target, folder, file, shared, self._batches)
                 for part in reversed(large.parts):
@@ -256,12 +258,11 @@ class Run:
                     self._parts.append(part)
                 return
         except (OSError, Refused) as error:
-            self._ledger.bytes_done += file.size
-            self._ledger.files_done += 1
+            self._ledger.ended_bytes += file.size
+            self._ledger.ended_files += 1
             self.fail(name, error)
-            state = FAILED
         if shared is not None:
-            self._settle(shared, state)
+            self._settle(shared, status)
 
     def link(self, shared: Shared, folder: Folder, file: File) -> None:
         """Another name of a file that was met before."""
@@ -271,12 +272,12 @@ class Run:
         else:
             shared.waiting.append((folder, file))
 
-    def _end_shared(self, pending: Pending, group: int, entry: int, state: str) -> None:
-        self._settle(pending.shared[group, entry], state)
+    def _end_shared(self, pending: Pending, group: int, entry: int, status: Status) -> None:
+        self._settle(pending.shared[group, entry], status)
 
-    def _settle(self, shared: Shared, state: str) -> None:
+    def _settle(self, shared: Shared, status: Status) -> None:
         """The first name has its end: the others become links to it, or one of them the next first."""
-        if state == FAILED:
+        if status == "failed":
             if shared.waiting:
                 folder, file = shared.waiting.pop(0)
                 shared.folder, shared.name = folder, file.name
@@ -297,14 +298,14 @@ class Run:
             temporary = self._batches.name(self._batches.number())
             is_new = self._target.link(shared.folder, shared.name, folder, file.name, temporary)
         except Refused as error:
-            self._ledger.finish(name, FAILED, reason_of(error), file.size)
+            self._ledger.finish(name, "failed", reason_of(error), file.size)
         except OSError as error:
             if is_full(error):
                 self.fail(name, error)
             else:  # too many links, or a file system without: a copy of its own
                 self._batches.add(folder, file)
         else:
-            self._ledger.finish(name, COPIED if is_new else UNCHANGED, size_bytes=file.size)
+            self._ledger.finish(name, "done" if is_new else "unchanged", size_bytes=file.size)
         self._target.release(folder)
 
     # ---- the end, and on the way ----
@@ -315,7 +316,7 @@ class Run:
             if isinstance(work, Pending):
                 for folder, _, entry, is_whole in self._look_at(work):
                     if is_whole:
-                        self._ledger.finish(join(folder.source, entry.name), COPIED, size_bytes=entry.size)
+                        self._ledger.finish(join(folder.source, entry.name), "done", size_bytes=entry.size)
         for large in set(self._large.values()):
             large_files.abandon(large, self._target)
         self._out.clear()
@@ -331,13 +332,16 @@ class Run:
         totals, ledger = self._listing.totals, self._ledger
         self._progress(
             Progress(
-                ledger.files_done + files,
-                totals.files,
-                ledger.bytes_done + size_bytes,
-                totals.size_bytes,
-                ledger.result.failed,
-                totals.is_listed,
-                names,
+                total_files=totals.files,
+                total_bytes=totals.size_bytes,
+                is_listed=totals.is_listed,
+                ended_files=ledger.ended_files + files,
+                ended_bytes=ledger.ended_bytes + size_bytes,
+                unchanged=ledger.counts["unchanged"],
+                failed=ledger.counts["failed"],
+                worked_bytes=ledger.worked_bytes + size_bytes,
+                running=names,
+                outcomes=ledger.take_untold(),
             )
         )
 

@@ -14,8 +14,6 @@ from procession.apps.copy.board import Board, Slot
 from procession.apps.copy.folders import Tree, join
 from procession.apps.copy.reasons import CHANGED, Refused, is_full, reason_of
 from procession.apps.copy.records import (
-    FAILED,
-    UNCHANGED,
     Answer,
     Batch,
     File,
@@ -63,19 +61,19 @@ class Worker:
         try:
             source, target = self.source.open(group.source), self.target.open(group.target)
         except Exception as error:
-            troubles += [Trouble(number, entry, FAILED, reason_of(error)) for entry in range(len(group.entries))]
+            troubles += [Trouble(number, entry, "failed", reason_of(error)) for entry in range(len(group.entries))]
             return ""
         slot.show(join(group.source, group.entries[0].name))
         for position, entry in enumerate(group.entries):
             try:
                 is_copied = self._copy_entry(entry, group, source, target, temporary)
             except Exception as error:
-                troubles.append(Trouble(number, position, FAILED, reason_of(error)))
+                troubles.append(Trouble(number, position, "failed", reason_of(error)))
                 if is_full(error):
                     return reason_of(error)
             else:
                 if not is_copied:
-                    troubles.append(Trouble(number, position, UNCHANGED, ""))
+                    troubles.append(Trouble(number, position, "unchanged", ""))
             slot.finish_file()
         return ""
 
@@ -303,7 +301,7 @@ class Worker:
             self._copy_part(part)
         except Exception as error:
             full = reason_of(error) if is_full(error) else ""
-            return Answer([Trouble(0, 0, FAILED, reason_of(error))], [], full)
+            return Answer([Trouble(0, 0, "failed", reason_of(error))], [], full)
         return Answer([], [])
 
     def _copy_part(self, part: Part) -> None:
