@@ -41,6 +41,9 @@ def echo_all(listener):
                 except EOFError:
                     break
                 connection.send_bytes(data)
+                if data == b"objects":
+                    for _ in OBJECTS:
+                        connection.send(connection.recv())
                 if data == b"end":
                     return errors
 
@@ -52,6 +55,8 @@ def ask_all(connection):
         connection.send_bytes(data)
         assert connection.poll(10)
         assert connection.recv_bytes() == data
+    connection.send_bytes(b"objects")
+    assert connection.recv_bytes() == b"objects"
     for thing in OBJECTS:
         connection.send(thing)
         assert connection.recv() == thing

@@ -330,7 +330,7 @@ class ForkAwareLocal(threading.local):
 
 _temp_dir: str | None = None
 SOCKET_PATH_MAX = 107  # bytes
-_NAMES_MAX = len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+_NAMES_MAX = len("/pymp-xxxxxxxx/listener-xxxxxxxxxxxx")
 
 
 def get_temp_dir() -> str:

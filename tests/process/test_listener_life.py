@@ -37,9 +37,10 @@ def test_a_forked_child_that_closes_its_copy_leaves_the_parents_open(family):
 def test_a_forked_child_may_go_on_where_the_parent_closes():
     listening = listener.Listener(("127.0.0.1", 0), authkey=KEY)
     address = listening.address
-    asking = InThread(ask, listener.Client, address, KEY)
-    in_forked_child(lambda: serve_one(listening))
-    assert asking.result() == "welcome"
+    for serve in (lambda: serve_one(listening), lambda: in_forked_child(lambda: serve_one(listening))):
+        asking = InThread(ask, listener.Client, address, KEY)
+        serve()
+        assert asking.result() == "welcome"
     listening.close()
     with pytest.raises(ConnectionRefusedError):
         listener.Client(address, authkey=KEY)
