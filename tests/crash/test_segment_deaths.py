@@ -145,6 +145,51 @@ time.sleep(60)
     wait_until_gone(name)
 
 
+@pytest.mark.parametrize("kill", [False, True], ids=["ended", "killed"])
+def test_what_a_child_has_made_that_is_older_than_the_tracker_stays_until_the_program_is_killed(script, method, kill):
+    program = script.write(
+        """
+import sys
+import procession, segment_tasks
+if __name__ == "__main__":
+    method, kill = sys.argv[1:]
+    ctx = procession.get_context(method)
+    queue = ctx.Queue()
+    child = ctx.Process(target=segment_tasks.make_and_send, args=(queue, kill == "True"))
+    child.start()
+    child.join()
+    segment = queue.get(timeout=10)
+    assert segment.buf[0] == 42
+    print(segment.name, flush=True)
+    sys.stdin.readline()
+"""
+    )
+    process = script.start(program, method, kill, stdin=subprocess.PIPE)
+    name = process.stdout.readline().strip()
+    assert name in segments()
+    process.kill()
+    assert "1 leaked" in process.communicate(timeout=20)[1]
+    assert name not in segments()
+
+
+def test_no_process_for_the_tracker_is_an_error_that_says_so_and_leaves_nothing(script):
+    done = script.run(
+        "-c",
+        """
+import os
+import procession
+from procession.shared_memory import SharedMemory
+procession.set_executable("/nowhere/python")
+try:
+    SharedMemory("psm_without", create=True, size=1)
+except OSError as error:
+    print(error, os.path.exists("/dev/shm/psm_without"))
+SharedMemory("psm_without", create=True, size=1, track=False).unlink()
+""",
+    )
+    assert "/nowhere/python cannot be started" in done.stdout and done.stdout.endswith("False\n"), done.stderr
+
+
 def test_programs_without_segments_have_no_tracker_and_others_one_that_is_nobodys_child(script):
     done = script.run(
         "-c",

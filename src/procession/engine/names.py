@@ -109,11 +109,17 @@ def ensure_tracker() -> None:
         return
     if clock_ns() < _started_until:
         return
+    command = [os.fsencode(word) for word in _tracker_command()]
     fd = _core.arena_reopen()
     try:
-        command = [os.fsencode(word) for word in _tracker_command()]
         environment = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in os.environ.items()]
         _core.start_orphan(command, environment, fd)  # a second one would see the first, and leave
+    except OSError as error:
+        hint = _os.limit_hint(error.errno) or f"{os.fsdecode(command[0])} cannot be started"
+        text = (
+            f"{os.strerror(error.errno or 0)}: no process can be started to remove shared memory that is left; {hint}"
+        )
+        raise OSError(error.errno, text) from error
     finally:
         os.close(fd)
     _started_until = deadline_after(_STARTS_WITHIN_S)
@@ -121,8 +127,8 @@ def ensure_tracker() -> None:
 
 def _tracker_command() -> list[str | bytes]:
     numbers = [_core.ORPHAN_FD, *_core.names_place()]
-    file = _os.tracker_file()
-    if getattr(sys, "frozen", False) or not sys.executable or not os.path.exists(file):  # noqa: PTH110
+    executable, file = program.get_executable(), _os.tracker_file()
+    if getattr(sys, "frozen", False) or not executable or not os.path.exists(file):  # noqa: PTH110
         return program.command_line(_os.TRACKER, numbers)
     flags = [f"-W{option}" for option in sys.warnoptions]
-    return [sys.executable, "-I", "-S", *flags, file, *map(str, numbers)]
+    return [executable, "-I", "-S", *flags, file, *map(str, numbers)]
