@@ -107,3 +107,37 @@ def test_a_killed_server_is_an_error_for_all_that_wait_at_once(ctx, manager):
         client.join()
     waiter.join()
     assert mine and time.monotonic() - killed < 3
+
+
+class Enough(Exception):
+    pass
+
+
+def interrupt(*_):
+    raise Enough
+
+
+def test_calls_that_are_interrupted_leave_what_they_took(forked):
+    """Whatever the call is doing: only what it is about to give can be lost with the exception."""
+    inbox, items = forked.Queue(), set(range(40))
+    for number in items:
+        inbox.put(number)
+    former = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            item = None
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + number % 20 * 0.0001)
+                while True:
+                    item = inbox.get()
+                    inbox.put(item)
+                    item = None
+            except Enough:
+                if item is not None:
+                    inbox.put(item)  # it may be there twice now
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    found = set()
+    wait_until(lambda: inbox.empty() or found.add(inbox.get()) or len(found) == len(items))
+    assert len(items - found) < 10

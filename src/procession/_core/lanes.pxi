@@ -4,7 +4,7 @@
 #     client thread <────────────── answers, a channel of the lane's own; tag: what is in it ────────────────── the desk
 #
 # A request is (ident, method, arguments), packed or pickled, or anything that the two sides encode and decode themselves.  One
-# with nothing in it is the end of the lane.  A lane has one request under way at most.
+# with nothing in it is the end of the lane, and `plain` then says that the last answer was taken, but is of no use.  A lane has one request under way at most.
 
 cdef enum:
     ANSWER_OTHER = 0  # encoded: what kind, and with what
@@ -47,6 +47,7 @@ cdef class Lane:
         cdef uint8_t *end = NULL
         cdef uint32_t done
         cdef object payload = None
+        cdef bint is_taken = False
         cdef uint32_t tag = self.number
         if not kwds:
             request = (ident, method, args if type(args) is tuple else tuple(args))
@@ -65,9 +66,14 @@ cdef class Lane:
             else:
                 self.requests.put(payload, PSN_FOREVER, tag)
             self.await_answer(&slot)
+            is_taken = True
+            # What has come meanwhile: once this has returned, its handler would raise where the answer is lost.
+            PyErr_CheckSignals()
         except BaseException as error:
             # The answer to this must not be taken for that to another.
-            self.end()
+            self.finish(is_taken)
+            if is_taken:
+                received(&slot)
             if isinstance(error, errors.Closed):
                 raise EOFError("the server has ended") from error
             raise
@@ -90,12 +96,16 @@ cdef class Lane:
 
     def end(self) -> None:
         """No more calls: whoever works for one stops waiting."""
+        self.finish(False)
+
+    def finish(self, bint is_lost) -> None:
+        """The same; `is_lost` says that the last answer was taken, and nobody has it."""
         if self.is_over:
             return
         self.is_over = True
         self.answers.close()
         try:
-            self.requests.put(b"", PSN_FOREVER, self.number)
+            self.requests.put(b"", PSN_FOREVER, self.number | PLAIN_REQUEST if is_lost else self.number)
         except errors.Closed:
             pass
 
@@ -150,7 +160,9 @@ cdef class Desk:
         self.serve_as = serve_as
 
     def serve(self, uint64_t deadline=PSN_FOREVER) -> list[tuple[LaneEnd, Any, Any]]:
-        """Wait for requests, and answer them.  What others have to do: (lane, request, None) or (lane, (entry, method), answer).
+        """Wait for requests, and answer them.  What others have to do:
+
+            (lane, request, None), (lane, (entry, method), answer), or (lane, b"", whether its last answer is lost) for its end.
 
         Raises:
             Closed: there will be no more requests.
@@ -177,10 +189,13 @@ cdef class Desk:
         if lane is None:
             received(slot)
             return 0
+        if slot.size == 0:
+            others.append((lane, b"", slot.tag & PLAIN_REQUEST))  # `last` is still wanted
+            return 0
         lane.last = None
         if lane.lent:
             lane.lent.clear()
-        if slot.size != PSN_SLOT_MESSAGE and slot.size and at[0] == KIND_TUPLE:
+        if slot.size != PSN_SLOT_MESSAGE and at[0] == KIND_TUPLE:
             at += 2
             ident = unpack_name(&at)
             method = unpack_name(&at)

@@ -142,15 +142,15 @@ class Lanes:
         self._lanes[number] = lane
         return number
 
-    def close(self, member: Member, number: int) -> None:
-        """A lane is not used any more; what its client has not taken is taken back."""
+    def close(self, member: Member, number: int, *, is_lost: bool = False) -> None:
+        """A lane is not used any more; what its client has not taken, or lost, is taken back."""
         lane = self._lanes.pop(number, None)
         member.lanes.pop(number, None)
         if lane is None:
             return
         lane.answers.close()  # from here on nothing gets into it: who tries takes it back himself
         last, lane.last = lane.last, None
-        if last is not None and len(lane.answers):
+        if last is not None and (is_lost or len(lane.answers)):
             entry, method, result = last
             contents.take_back(entry.obj, method, result)
         lane.jobs.put(None)
@@ -173,7 +173,7 @@ class Lanes:
                 return
             for lane, request, answer in others:
                 if request == b"":
-                    self.close(lane.member, lane.number)
+                    self.close(lane.member, lane.number, is_lost=bool(answer))
                 else:
                     self._pass_on(lane, request, answer)
 
