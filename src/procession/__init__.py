@@ -160,3 +160,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_OURS - {"SharedArray"}, "reducer"})  # that one needs NumPy
+
+
+if _program.frozen_command() is not None:
+    from procession.worker import frozen as _frozen
+
+    _frozen.begin()

@@ -34,8 +34,8 @@ def is_forking(argv: Sequence[str]) -> bool:
 
 def freeze_support() -> None:
     """In a child of a frozen program: do the child's work, and do not come back.  Elsewhere nothing."""
-    if program.frozen_command() is not None:
-        boot.main_of_frozen()
+    if program.pending is not None:
+        program.pending()
 
 
 def get_command_line(**kwds: int) -> list[str | bytes]:

@@ -80,11 +80,40 @@ def test_a_frozen_programs_children_are_the_program_itself(script, method):
 
 
 @pytest.mark.parametrize("method", FRESH)
-def test_a_frozen_program_without_freeze_support_is_told_so(script, method):
+def test_a_frozen_program_needs_no_freeze_support(script, method):
     done = script.run(freeze(script, method, "pass"))
-    assert done.returncode == 1
-    assert "freeze_support()" in done.stderr
-    assert done.stdout == "main runs\n"
+    assert (done.stdout, done.stderr) == ("main runs\n[3, 6] True\n5 None 0\n", "")
+
+
+LATE = {
+    "a library": "import library as procession",
+    "its guard's first line": "",
+    "a function": "",
+}
+
+
+@pytest.mark.parametrize("where", LATE)
+@pytest.mark.parametrize("method", FRESH)
+def test_a_frozen_program_may_import_procession_in(script, method, where):
+    program = freeze(script, method, "pass")
+    script.write("from procession import *\nfrom procession import get_context\nLAST = 1\n", "library.py")
+    source = program.read_text().replace("import procession\n", LATE[where] + "\n")
+    if where != "a library":
+        source = source.replace("    pass\n", "    import procession\n")
+    if where == "a function":
+        source = source.replace('if __name__ == "__main__":', "def main():") + 'if __name__ == "__main__": main()\n'
+    program.write_text(source.replace("sys.path[:0] = ", f"sys.path[:0] = [{str(script.folder)!r}] + "))
+    done = script.run(program)
+    assert (done.stdout, done.stderr) == ("main runs\n[3, 6] True\n5 None 0\n", "")
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_locks_at_the_top_of_a_frozen_program_work(script, method):
+    program = freeze(script, method, "pass")
+    source = program.read_text().replace("FACTOR = 3", "FACTOR = 3\nLOCK = procession.Lock()")
+    program.write_text(source.replace("return FACTOR * x", "\n    with LOCK: return FACTOR * x"))
+    done = script.run(program)
+    assert (done.stdout, done.stderr) == ("main runs\n[3, 6] True\n5 None 0\n", "")
 
 
 @pytest.mark.parametrize("method", METHODS)

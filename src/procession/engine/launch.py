@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from procession import _core, _os
-from procession.engine import bystanders, codec, descriptors, fork_server, lifetime, memory
+from procession.engine import bystanders, codec, descriptors, fork_server, lifetime, memory, program
 from procession.engine.children import Child
 from procession.engine.fork_server import start_fresh
 from procession.engine.interrupts import Deaf, Hold, hear_interrupts
-from procession.engine.program import frozen_command, main_facts
+from procession.engine.program import main_facts
 from procession.errors import OutOfMemory
 
 TYPE_CHECKING = False
@@ -80,7 +80,9 @@ def start(
         OutOfMemory: no process slot is left.
         OSError: no descriptor, process or memory is left; it says which limit there is.
     """
-    if _booting or frozen_command() is not None:
+    if program.pending is not None:
+        program.pending()
+    if _booting:
         raise RuntimeError(
             "a child process was started while the main module was being imported in a child. "
             "Put the code that starts processes under\n\n"
@@ -242,7 +244,7 @@ _fork_server = fork_server.ForkServer()
 
 def warm_up() -> None:
     """Start the fork server unless it runs.  It is not waited for: it gets ready while its first child is prepared."""
-    if _booting or frozen_command() is not None:
+    if _booting or program.pending is not None:
         return  # who starts a child here is told that he must not
     memory.ensure()
     with _limits_told():

@@ -46,7 +46,9 @@ def ensure() -> None:
 
 
 def attach(fd: int, identity: int) -> None:
-    """Map the arena that this process was started with."""
+    """Map the arena that this process was started with, unless that is done."""
+    if _core.arena_is_ready():
+        return
     _core.arena_attach(fd, identity)
 
 

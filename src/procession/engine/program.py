@@ -1,6 +1,6 @@
 """This interpreter as another one sees it: the command that starts one like it, and what that one must be told.
 
-A frozen program is its own interpreter: it is started again, and its ``freeze_support()`` makes it a child.
+A frozen program is its own interpreter: it is started again, and becomes a child; see ``worker.frozen``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from procession.errors import StartFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 __all__ = [
     "carry",
@@ -23,6 +23,7 @@ __all__ = [
     "get_executable",
     "main_facts",
     "main_origin",
+    "pending",
     "set_executable",
     "take_over",
 ]
@@ -32,6 +33,9 @@ _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspat
 # it: what freezes programs looks for that one, and expects the standard library's arguments behind it.
 _FROZEN_MARK = "--procession-child"
 
+
+# In a frozen program that was started to be a child and is not one yet: what makes it that.
+pending: Callable[[], NoReturn] | None = None
 
 _executable: str | bytes | None = None
 _carried: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {}

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["be_like", "has_main", "import_main", "main", "main_of_frozen", "prepare", "run"]
+__all__ = ["be_like", "has_main", "import_main", "main", "prepare", "run"]
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 
@@ -27,17 +27,6 @@ def main(arena: str, identity: str, *fds: str) -> NoReturn:
         os.set_inheritable(fd, False)
     lifetime.leave_by_hand()
     run(given)
-
-
-def main_of_frozen() -> NoReturn:
-    """Entry of a frozen program that was started to be a child; called by its own main part."""
-    command = program.frozen_command()
-    assert command is not None
-    module, *numbers = command
-    import importlib
-
-    importlib.import_module(module).main(*numbers)
-    raise AssertionError("a child's entry does not return")
 
 
 def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None = None) -> NoReturn:
