@@ -53,6 +53,7 @@ def build_app() -> "typer.Typer":
     """The commands, each a thin layer over a function in `procession.apps`."""
     import typer
 
+    from procession.cli.copy import copy
     from procession.cli.images import images
 
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -64,5 +65,6 @@ def build_app() -> "typer.Typer":
         Exit codes: 0 all done, 1 some files failed, 2 wrong use and nothing done, 130 interrupted.
         """
 
+    app.command()(copy)
     app.command()(images)
     return app

@@ -2,12 +2,16 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     import typer
 
     from procession.apps.driver import ProgressCallback, Result
+
+    ResultT = TypeVar("ResultT", bound=Result)
 
 ALL_DONE = 0
 SOME_FAILED = 1
@@ -54,19 +58,21 @@ def complain(message: str, name: str = "procession") -> int:
 
 
 def run_program(
-    make: "Callable[[ProgressCallback], Result]",
+    make: "Callable[[ProgressCallback], ResultT]",
     *,
     noun: str,
     verb: str,
     nothing: str,
     is_json: bool = False,
     is_quiet: bool = False,
+    print_end: "Callable[[ResultT, bool], None] | None" = None,
 ) -> int:
     """Run `make` with a view of its progress, say what it did, and return the exit code.
 
     Args:
         noun, verb: "images", "made".
         nothing: what to say when there was nothing to do.
+        print_end: says what was done, in place of the common summary; told whether the run was interrupted.
     """
     from procession.apps.driver import Interrupted, PlanError
     from procession.apps.report import JsonLines, print_failures, print_summary
@@ -79,11 +85,13 @@ def run_program(
     except (PlanError, ValueError) as error:
         return complain(str(error))
     except Interrupted as interrupted:
-        result, is_interrupted = interrupted.result, True
+        result, is_interrupted = cast("ResultT", interrupted.result), True
     if is_quiet or is_json:
         # In JSON the failures are among the lines.
         if not is_json:
             print_failures(result, sys.stderr)
+    elif print_end is not None:
+        print_end(result, is_interrupted)
     elif result.total == 0 and not is_interrupted:
         print(nothing)
     else:

@@ -7,7 +7,7 @@ What is copied, how it stays safe, and what each option does: docs/copy.md.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from procession.apps.copy.records import CopyResult, Wishes
@@ -28,6 +28,9 @@ def copy_tree(
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
     one_file_system: bool = False,
+    delete: bool = False,
+    confirm: Callable[[list[str]], bool] | None = None,
+    dry_run: bool = False,
     on_error: str = "continue",
     progress: ProgressCallback | None = None,
     keep: bool = True,
@@ -44,6 +47,9 @@ def copy_tree(
         fsync: have each file on the disk before it gets its name.
         exclude, include: globs; see `filters`.
         one_file_system: do not descend into folders on other file systems.
+        delete: remove from `target` what `source` does not have, after all was copied, and if it was.
+        confirm: called with what is to be deleted before anything is done; unless it returns true, nothing is.
+        dry_run: only find out what would be done: outcomes are `planned` then.
         on_error: "continue" with the other files, or "stop".
         progress: called in this process, some times a second.
         keep: have an outcome for each name in the result; False keeps those that failed or were skipped, and memory flat.
@@ -54,6 +60,9 @@ def copy_tree(
         PlanError: the folders or options make no sense together; nothing was written.
         Interrupted: Ctrl-C; its `result` tells what was done.
     """
+    from procession.apps.copy.board import Board
+    from procession.apps.copy.delete import NOT_DELETED, find_extras, remove_extras
+    from procession.apps.copy.dry import DryRun
     from procession.apps.copy.filters import Filters
     from procession.apps.copy.ledger import Ledger
     from procession.apps.copy.roots import check_roots
@@ -67,7 +76,10 @@ def copy_tree(
         filters = Filters(exclude, include)
     except ValueError as error:
         raise PlanError(str(error)) from None
-    roots = check_roots(os.fspath(source), os.fspath(target))
+    roots = check_roots(os.fspath(source), os.fspath(target), delete=delete)
+    extras = find_extras(roots, filters) if delete else []
+    if extras and confirm is not None and not confirm(extras):
+        raise PlanError("nothing was done, because the deletion was not confirmed")
     if context is None:
         from procession import get_context
 
@@ -75,22 +87,36 @@ def copy_tree(
     if workers is None:
         workers = 2 * context.cpu_count()
     ledger = Ledger(keeps=keep, tells=keep or tell, stop_at_failure=on_error == "stop")
-    run = Run(
-        roots,
-        Wishes(update, checksum, verify, fsync),
-        filters,
-        ledger,
-        workers=workers,
-        one_file_system=one_file_system,
-        progress=progress or ignore_progress,
-        context=context,
-    )
+    wishes = Wishes(update, checksum, verify, fsync)
+    board = Board(1 if dry_run else workers, context)
+    progress = progress or ignore_progress
+    run: DryRun | Run
+    if dry_run:
+        run = DryRun(roots, wishes, filters, ledger, board, one_file_system=one_file_system, progress=progress)
+    else:
+        run = Run(
+            roots,
+            wishes,
+            filters,
+            ledger,
+            board,
+            workers=workers,
+            one_file_system=one_file_system,
+            progress=progress,
+            context=context,
+        )
     try:
         run.run()
+        if extras and dry_run:
+            ledger.foresee_deleted(extras)
+        elif extras and (ledger.stop or ledger.counts["failed"]):
+            ledger.notes.add(NOT_DELETED)
+        elif extras:
+            remove_extras(roots, extras, ledger)
     except KeyboardInterrupt:
         ledger.stop = "interrupted"
         raise Interrupted(ledger.close(run.total)) from None
     except NoTarget as error:
         raise PlanError(f"{os.fspath(target)}: {error}") from None
-    run.tell(is_last=True)
-    return ledger.close(run.total)
+    run.tell()
+    return ledger.close(run.total, is_dry=dry_run)

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 
 from procession.apps.copy.folders import join
-from procession.apps.copy.plan import Pending
+from procession.apps.copy.plan import Pending, Totals
 from procession.apps.copy.reasons import reason_of
 from procession.apps.copy.records import Answer, CopyResult
+from procession.apps.driver import Progress
 from procession.apps.outcome import Outcome, Status
 
 WORTH_A_WORD = ("failed", "skipped")
@@ -62,6 +63,14 @@ class Ledger:
     def skip(self, name: str, reason: str) -> None:
         self.record(name, "skipped", reason)
 
+    def foresee_deleted(self, names: list[str]) -> None:
+        """In a dry run: what would be deleted, which is no part of what would be copied."""
+        outcomes = [Outcome(name, "planned", "it would be deleted") for name in names]
+        self.notes.add(f"{len(names):,} would be deleted")
+        self._untold += outcomes
+        if self._keeps:
+            self._kept += outcomes
+
     def fail(self, name: str, error: Exception) -> None:
         self.record(name, "failed", reason_of(error))
 
@@ -87,12 +96,27 @@ class Ledger:
                 if (number, position) in pending.shared:
                     on_end(number, position, status)
 
-    def take_untold(self) -> tuple[Outcome, ...]:
-        """The outcomes since the last call."""
-        untold, self._untold = tuple(self._untold), []
-        return untold
+    def progress(self, totals: Totals, files: int = 0, size_bytes: int = 0, names: tuple[str, ...] = ()) -> Progress:
+        """Where the run is, with the outcomes since the last call.
 
-    def close(self, total: int) -> CopyResult:
+        Args:
+            files, size_bytes, names: of what workers have not answered for yet.
+        """
+        untold, self._untold = tuple(self._untold), []
+        return Progress(
+            total_files=totals.files,
+            total_bytes=totals.size_bytes,
+            is_listed=totals.is_listed,
+            ended_files=self.ended_files + files,
+            ended_bytes=self.ended_bytes + size_bytes,
+            unchanged=self.counts["unchanged"],
+            failed=self.counts["failed"],
+            worked_bytes=self.worked_bytes + size_bytes,
+            running=names,
+            outcomes=untold,
+        )
+
+    def close(self, total: int, *, is_dry: bool = False) -> CopyResult:
         """The result."""
         counts = self.counts
         return CopyResult(
@@ -110,4 +134,5 @@ class Ledger:
             folders=self.folders,
             notes=sorted(self.notes),
             stopped=self.stop,
+            is_dry=is_dry,
         )

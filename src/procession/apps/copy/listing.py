@@ -3,14 +3,13 @@
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from procession.apps.copy import metadata, staging
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.folders import READ, Tree, join
 from procession.apps.copy.large import LARGE_BYTES
-from procession.apps.copy.plan import Batches, Folder, Shared, SharedFiles
+from procession.apps.copy.plan import Batches, Folder, Shared, SharedFiles, Totals
 from procession.apps.copy.reasons import Refused
 from procession.apps.copy.records import File, Link
 from procession.apps.copy.roots import Roots
@@ -26,15 +25,6 @@ class Ends(Protocol):
     def fail(self, name: str, error: Exception) -> None: ...
     def begin_large(self, folder: Folder, file: File, shared: Shared | None) -> None: ...
     def link(self, shared: Shared, folder: Folder, file: File) -> None: ...
-
-
-@dataclass(slots=True)
-class Totals:
-    """What was listed so far."""
-
-    files: int = 0
-    size_bytes: int = 0
-    is_listed: bool = False
 
 
 class Listing:

@@ -17,6 +17,15 @@ BATCH_FILES = 64
 BATCH_BYTES = 8 * 1024 * 1024
 
 
+@dataclass(slots=True)
+class Totals:
+    """What was listed so far."""
+
+    files: int = 0
+    size_bytes: int = 0
+    is_listed: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Folder:
     """A folder that is being copied, from when it is listed until all in it is done."""

@@ -112,3 +112,5 @@ class CopyResult(Result):
     """What could not be kept anywhere, such as extended attributes."""
     stopped: str = ""
     """Why the run ended early, if it did."""
+    is_dry: bool = False
+    """Nothing was done; `planned` says how much would have been."""

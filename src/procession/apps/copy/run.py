@@ -29,7 +29,7 @@ from procession.apps.copy.records import (
 from procession.apps.copy.roots import Roots
 from procession.apps.copy.target import Target
 from procession.apps.copy.worker import run_task, start_worker
-from procession.apps.driver import Progress, ProgressCallback
+from procession.apps.driver import ProgressCallback
 from procession.apps.outcome import Status
 
 AHEAD = 3
@@ -54,6 +54,7 @@ class Run:
         wishes: Wishes,
         filters: Filters,
         ledger: Ledger,
+        board: Board,
         *,
         workers: int,
         one_file_system: bool,
@@ -66,7 +67,7 @@ class Run:
         self._workers = workers
         self._progress = progress
         self._context = context
-        self._board = Board(workers, context)
+        self._board = board
         self._batches = Batches(secrets.token_hex(4))
         self._target = Target(roots, ledger.fail, ledger.notes, fsync=wishes.fsync)
         self._listing = Listing(
@@ -135,7 +136,10 @@ class Run:
                 return
             next(iter(self._out.values()))[0].wait(LOOK_S)
             self._take_ready(pool)
-            self.tell()
+            now_s = time.monotonic()
+            if now_s - self._told_s >= TICK_S:
+                self._told_s = now_s
+                self.tell()
 
     def _send(self, pool: Any, work: Pending | Part) -> None:
         number = work.number if isinstance(work, Part) else work.batch.number
@@ -322,28 +326,10 @@ class Run:
         self._out.clear()
         self._target.complete_all()
 
-    def tell(self, *, is_last: bool = False) -> None:
-        """Call the progress callback, if it is time."""
-        now_s = time.monotonic()
-        if now_s - self._told_s < TICK_S and not is_last:
-            return
-        self._told_s = now_s
+    def tell(self) -> None:
+        """Call the progress callback."""
         files, size_bytes, names = self._board.read(self._out)
-        totals, ledger = self._listing.totals, self._ledger
-        self._progress(
-            Progress(
-                total_files=totals.files,
-                total_bytes=totals.size_bytes,
-                is_listed=totals.is_listed,
-                ended_files=ledger.ended_files + files,
-                ended_bytes=ledger.ended_bytes + size_bytes,
-                unchanged=ledger.counts["unchanged"],
-                failed=ledger.counts["failed"],
-                worked_bytes=ledger.worked_bytes + size_bytes,
-                running=names,
-                outcomes=ledger.take_untold(),
-            )
-        )
+        self._progress(self._ledger.progress(self._listing.totals, files, size_bytes, names))
 
     @property
     def total(self) -> int:

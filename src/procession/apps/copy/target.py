@@ -64,7 +64,7 @@ class Target:
         name = folder.target_name
         if parent.is_new:
             os.mkdir(name, 0o700, dir_fd=fd)
-        elif self._is_there(fd, name, parent):
+        elif self._is_there(fd, name):
             folder.is_new = False
             self._open_up(fd, name)
         elif parent.is_staged:
@@ -73,7 +73,7 @@ class Target:
             self._stage(folder, fd, key)
         self._open[folder] = None
 
-    def _is_there(self, fd: int, name: str, parent: Folder) -> bool:
+    def _is_there(self, fd: int, name: str) -> bool:
         if not name:
             return True
         try:

@@ -44,6 +44,10 @@ class Worker:
         self.ways = content.Ways()
         self.notes: set[str] = set()
 
+    def close(self) -> None:
+        self.source.close()
+        self.target.close()
+
     # ---- a batch ----
 
     def run(self, batch: Batch) -> Answer:
@@ -91,8 +95,9 @@ class Worker:
         if there is not None:
             if stat.S_ISDIR(there.st_mode):
                 raise Refused(IN_THE_WAY)
-            if self.is_unchanged(entry, there, source, target):
-                self.slot.advance(entry.size)
+            original = self.is_unchanged(entry, there, source, target)
+            if original is not None:
+                self._keep(entry, original, there, target)
                 return False
         self._copy_file(entry, source, target, temporary, is_new=False)
         self.give_name(target, temporary, entry.name)
@@ -113,25 +118,30 @@ class Worker:
             remove(temporary, folder)
             raise
 
-    def is_unchanged(self, file: File, there: os.stat_result, source: int, target: int) -> bool:
-        """Whether the target's file needs no copy; its mode and owner are set if they differ."""
+    def is_unchanged(self, file: File, there: os.stat_result, source: int, target: int) -> os.stat_result | None:
+        """What the source is if the target's file is the same, by what was wished for; None if it has to be copied."""
         if not self.wishes.update or not stat.S_ISREG(there.st_mode) or there.st_size != file.size:
-            return False
+            return None
         if not self.wishes.checksum and there.st_mtime_ns != file.mtime_ns:
-            return False
+            return None
         original = os.stat(file.name, dir_fd=source, follow_symlinks=False)
         if not stat.S_ISREG(original.st_mode) or there.st_nlink > 1 == original.st_nlink:
             # What shares its file with others there, and does not here, is made anew.
-            return False
+            return None
         if self.wishes.checksum and not self._has_same_content(file, source, target):
-            return False
-        if there.st_mtime_ns != file.mtime_ns or metadata.differs(original, there):
-            fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=target)
-            try:
-                metadata.set_all(fd, original, {}, self.notes, times=(file.atime_ns, file.mtime_ns))
-            finally:
-                os.close(fd)
-        return True
+            return None
+        return original
+
+    def _keep(self, file: File, original: os.stat_result, there: os.stat_result, target: int) -> None:
+        """Set what differs of a file whose content does not."""
+        self.slot.advance(file.size)
+        if there.st_mtime_ns == file.mtime_ns and not metadata.differs(original, there):
+            return
+        fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=target)
+        try:
+            metadata.set_all(fd, original, {}, self.notes, times=(file.atime_ns, file.mtime_ns))
+        finally:
+            os.close(fd)
 
     def _has_same_content(self, file: File, source: int, target: int) -> bool:
         first = os.open(file.name, SOURCE_FLAGS, dir_fd=source)
@@ -269,12 +279,7 @@ class Worker:
             if there is not None:
                 if stat.S_ISDIR(there.st_mode):
                     raise Refused(IN_THE_WAY)
-                if (
-                    self.wishes.update
-                    and stat.S_ISLNK(there.st_mode)
-                    and there.st_mtime_ns == link.mtime_ns
-                    and os.readlink(link.name, dir_fd=target) == text
-                ):
+                if self.is_same_link(link, there, text, target):
                     return False
         found = os.stat(link.name, dir_fd=source, follow_symlinks=False)
         os.symlink(text, name, dir_fd=target)
@@ -291,6 +296,15 @@ class Worker:
         if not group.is_new:
             self.give_name(target, temporary, link.name)
         return True
+
+    def is_same_link(self, link: Link, there: os.stat_result, text: str, target: int) -> bool:
+        """Whether the target has this link already."""
+        return (
+            self.wishes.update
+            and stat.S_ISLNK(there.st_mode)
+            and there.st_mtime_ns == link.mtime_ns
+            and os.readlink(link.name, dir_fd=target) == text
+        )
 
     # ---- a part of a large file ----
 
