@@ -155,7 +155,7 @@ def test_the_link_to_a_dead_server_is_closed():
 def test_a_stopped_server_is_ended_all_the_same(manager):
     os.kill(manager._process.pid, signal.SIGSTOP)
     manager._shutdown_timeout = 0.2
-    manager._finalize._args = (*manager._finalize._args[:-2], 0.2, None)
+    manager._finalize._args = (*manager._finalize._args[:-3], 0.2, *manager._finalize._args[-2:])
     manager.shutdown()
     assert manager._process.exitcode == -signal.SIGKILL
 

@@ -260,16 +260,21 @@ def test_a_remote_manager_is_used_by_its_address_and_key(serializer):
 def test_a_program_that_forgets_its_manager_ends_in_silence_and_takes_it_along(ctx, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys, procession\n"
+        "import sys, procession.managers, procession.util\n"
+        "def begin():\n"
+        "    procession.util.Finalize(None, print, args=('in order',), kwargs={'flush': True}, exitpriority=1)\n"
         "if __name__ == '__main__':\n"
         "    procession.set_start_method(sys.argv[1])\n"
-        "    manager = procession.Manager()\n"
-        "    print(manager.list([1, 2]), manager._process.pid)\n"
+        "    manager = procession.managers.SyncManager()\n"
+        "    manager.start(begin)\n"
+        "    print(manager.list([1, 2]), manager._process.pid, flush=True)\n"
     )
     command = [sys.executable, str(program), ctx.get_start_method()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=15)
     assert (done.returncode, done.stderr) == (0, "")
-    wait_until(lambda: not is_running(int(done.stdout.split()[-1])))
+    shown, pid, way = done.stdout.replace("] ", "]|").replace("\n", "|", 1).split("|")
+    assert (shown, way) == ("[1, 2]", "in order\n")
+    wait_until(lambda: not is_running(int(pid)))
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,7 @@ def run_calls(
 # ---- lanes ----
 
 NOT_NOW: Final[object]
+STOP_TAG: Final[int]
 
 class Lane:
     """A class that inherits from it has `_encode` and `_decode`, too."""

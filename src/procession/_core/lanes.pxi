@@ -12,6 +12,9 @@ cdef enum:
 
 # What can be decoded without code of the user's.
 cdef uint32_t PLAIN_REQUEST = 0x80000000
+# No lane's number: the server is to stop.
+STOP_TAG = 0
+cdef uint32_t STOP = STOP_TAG
 # Between two looks whether the server lives, at first and at last.
 cdef uint64_t FIRST_LOOK_NS = 5000000
 cdef uint64_t LAST_LOOK_NS = 250000000
@@ -162,7 +165,8 @@ cdef class Desk:
     def serve(self, uint64_t deadline=PSN_FOREVER) -> list[tuple[LaneEnd, Any, Any]]:
         """Wait for requests, and answer them.  What others have to do:
 
-            (lane, request, None), (lane, (entry, method), answer), or (lane, b"", whether its last answer is lost) for its end.
+            (lane, request, None), (lane, (entry, method), answer), or (lane, b"", whether its last answer is lost) for its end;
+            None in the place of a lane is a request to stop.
 
         Raises:
             Closed: there will be no more requests.
@@ -187,7 +191,9 @@ cdef class Desk:
         cdef object ident, method, entry, quick, result
         cdef tuple args, request
         if lane is None:
-            received(slot)
+            payload = received(slot)
+            if slot.tag == STOP:
+                others.append((None, payload, None))
             return 0
         if slot.size == 0:
             others.append((lane, b"", slot.tag & PLAIN_REQUEST))  # `last` is still wanted

@@ -35,6 +35,7 @@ from procession.managers.kinds import (
     SetProxy,
     ValueProxy,
 )
+from procession.managers.lanes import Entrance
 from procession.managers.messages import RemoteError, Token, all_methods, convert_to_error, dispatch, public_methods
 from procession.managers.proxies import AutoProxy, BaseProxy, MakeProxyType, RebuildProxy
 from procession.managers.server import Server
@@ -156,13 +157,23 @@ class BaseManager:
         if not is_well:
             process.join()
             raise found
-        chosen = None if self._address is not None else found
-        self._address = found
+        address, sign = found
+        chosen = address if self._address is None else None
+        self._address = address
         self._state.value = State.STARTED
         self._finalize = util.Finalize(
             self,
             type(self)._finalize_manager,
-            args=(process, found, bytes(self._authkey), self._serializer, self._state, self._shutdown_timeout, chosen),
+            args=(
+                process,
+                address,
+                bytes(self._authkey),
+                self._serializer,
+                self._state,
+                self._shutdown_timeout,
+                Entrance.find(sign),
+                chosen,
+            ),
             exitpriority=0,
         )
 
@@ -187,11 +198,11 @@ class BaseManager:
             except Exception as error:
                 writer.send((False, ExceptionWithTraceback(error, error.__traceback__)))
                 sys.exit(1)
-            writer.send((True, server.address))
+            writer.send((True, (server.address, server.open_lanes())))
         del initializer, initargs
         util.info("manager serving at %r", server.address)
         parent = parent_process()
-        server.serve_program(() if parent is None else (parent.sentinel,))
+        server.serve_forever(() if parent is None else (parent.sentinel,))
 
     def __enter__(self) -> Self:
         if self._state.value == State.INITIAL:
@@ -222,11 +233,18 @@ class BaseManager:
         serializer: str,
         state: State,
         shutdown_timeout: float,
+        entrance: Entrance | None = None,
         chosen: Any = None,
     ) -> None:
         if process.is_alive():
             util.info("sending shutdown message to manager")
-            if not _tell_to_stop(process, address, authkey, serializer, shutdown_timeout):
+            if entrance is not None:
+                entrance.stop()
+                process.join(shutdown_timeout)
+                has_ended = not process.is_alive()
+            else:
+                has_ended = _tell_to_stop(process, address, authkey, serializer, shutdown_timeout)
+            if not has_ended:
                 util.info("manager still alive after request")
                 process.terminate()
                 process.join(shutdown_timeout)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from procession import util
-from procession._core import Block, Channel, Desk, Lane, LaneEnd, block_open, channel_of, process_identity
+from procession._core import STOP_TAG, Block, Channel, Desk, Lane, LaneEnd, block_open, channel_of, process_identity
 from procession.engine import codec, memory
 from procession.errors import Closed, OutOfMemory, SharedObjectGone
 from procession.managers import callers, contents
@@ -27,9 +27,10 @@ from procession.managers.callers import Caller, Member
 from procession.managers.entries import Session
 from procession.managers.messages import encode_whole
 
-__all__ = ["ClientLane", "Entrance", "Lanes", "ServerLane"]
+__all__ = ["ClientLane", "Entrance", "Lanes", "ServerLane", "Sign"]
 
 _Handle = tuple[int, int]
+Sign = tuple[_Handle, bytes, _Handle, int] | None
 
 
 class Entrance:
@@ -43,8 +44,15 @@ class Entrance:
     def __init__(self, requests: Channel, server: int) -> None:
         self.requests, self.server = requests, server
 
+    def stop(self) -> None:
+        """Have the server end, if it has not; does not wait for it."""
+        try:
+            self.requests.put(b"", tag=STOP_TAG)
+        except Closed:
+            pass
+
     @classmethod
-    def find(cls, sign: tuple[_Handle, bytes, _Handle, int] | None) -> Entrance | None:
+    def find(cls, sign: Sign) -> Entrance | None:
         """The entrance that a server has told of with `Lanes.sign`; None if this process is of another program."""
         if sign is None:
             return None
@@ -122,10 +130,13 @@ class Lanes:
     Args:
         entries: its objects, by ident.
         work: does for a lane what the desk cannot: ``work(lane, request, answer)``, see Desk.serve().
+        end: has the server end.
     """
 
-    def __init__(self, entries: dict[str, Any], work: Callable[[ServerLane, Any, Any], None]) -> None:
-        self._work = work
+    def __init__(
+        self, entries: dict[str, Any], work: Callable[[ServerLane, Any, Any], None], end: Callable[[], object]
+    ) -> None:
+        self._work, self._end = work, end
         self._lanes: dict[int, ServerLane] = {}
         self._numbers = itertools.count(1)
         self._desk = Desk(memory.channel(), self._lanes, entries, callers.serve_as)
@@ -172,7 +183,9 @@ class Lanes:
             except Closed:
                 return
             for lane, request, answer in others:
-                if request == b"":
+                if lane is None:
+                    self._end()
+                elif request == b"":
                     self.close(lane.member, lane.number, is_lost=bool(answer))
                 else:
                     self._pass_on(lane, request, answer)

@@ -18,7 +18,7 @@ from procession.errors import AuthenticationError
 from procession.managers import callers, contents
 from procession.managers.callers import Caller, CallerGone, Member, hangup
 from procession.managers.entries import Entry, Session, Sessions
-from procession.managers.lanes import Lanes, ServerLane
+from procession.managers.lanes import Lanes, ServerLane, Sign
 from procession.managers.messages import SERIALIZERS, Token, note_traceback
 from procession.managers.store import GRACE, Store
 
@@ -74,12 +74,13 @@ class Server:
 
     # ---- its life ----
 
-    def serve_program(self, watched: Sequence[int]) -> None:
-        """serve_forever() in a process of its own; clients that are of its program have lanes."""
-        if self._words.has_objects:
-            self._lanes = Lanes(self._store.held, self._work)
-            self._lanes.start()
-        self.serve_forever(watched)
+    def open_lanes(self) -> Sign:
+        """For clients that are of the program of this process, which is the server's own; what they know it by."""
+        if not self._words.has_objects:
+            return None
+        self._lanes = Lanes(self._store.held, self._work, self._asked_to_end)
+        self._lanes.start()
+        return self._lanes.sign
 
     def serve_forever(self, watched: Sequence[int] = ()) -> None:
         """Serve until a client says shutdown(), or one of the `watched` descriptors is readable; then exit."""
@@ -193,8 +194,7 @@ class Server:
             answer = "#TRACEBACK", traceback.format_exc()
         self._send(session, answer)
         if method == "shutdown":
-            self.stop_event.set()
-            os.write(self._stop[1], b"s")
+            self._end()
 
     def _answer_call(
         self, session: Session, ident: str, method: str, args: Sequence[Any], kwds: Mapping[str, Any]
@@ -282,6 +282,17 @@ class Server:
         except Exception:
             encoded = session.encode(self._words, ("#UNSERIALIZABLE", traceback.format_exc()))
         session.transmit(encoded)
+
+    def _asked_to_end(self) -> None:
+        try:
+            self.shutdown(Session())
+        except Exception as error:
+            util.info("an error while shutting down: %s", error)
+        self._end()
+
+    def _end(self) -> None:
+        self.stop_event.set()
+        os.write(self._stop[1], b"s")
 
     def _try_send(self, session: Session, answer: tuple[str, Any]) -> None:
         try:
