@@ -18,6 +18,7 @@ psn_status psn_arena_create(struct psn_arena *arena, uint64_t size) {
         status = psn_memory_create(size, &arena->fd);
         if (status != PSN_OK)
             continue;
+        arena->file = psn_memory_file(arena->fd);
         status = psn_memory_map(arena->fd, size, &arena->base);
         if (status == PSN_OK)
             break;
@@ -77,14 +78,19 @@ psn_status psn_arena_attach(struct psn_arena *arena, int fd) {
     arena->header = (struct psn_arena_header *)arena->base;
     arena->size = size;
     arena->fd = fd;
+    arena->file = psn_memory_file(fd);
     return PSN_OK;
+}
+
+int psn_arena_fd(const struct psn_arena *arena) {
+    return arena->fd >= 0 && psn_memory_file(arena->fd) == arena->file ? arena->fd : -1;
 }
 
 
 void psn_arena_detach(struct psn_arena *arena) {
     if (arena->base)
         psn_memory_unmap(arena->base, arena->size);
-    if (arena->fd >= 0)
+    if (psn_arena_fd(arena) >= 0)
         close(arena->fd);
     memset(arena, 0, sizeof *arena);
     arena->fd = -1;

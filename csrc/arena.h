@@ -213,7 +213,8 @@ struct psn_arena {
     struct psn_arena_header *header;
     uint8_t *base;
     uint64_t size;
-    int fd;
+    int fd;            /* see psn_arena_fd() */
+    uint64_t file;     /* what `fd` is */
     uint32_t slot;     /* of this process */
     uint32_t identity; /* of this process */
 };
@@ -221,6 +222,8 @@ struct psn_arena {
 PSN_MUST_CHECK psn_status psn_arena_create(struct psn_arena *arena, uint64_t size);
 PSN_MUST_CHECK psn_status psn_arena_attach(struct psn_arena *arena, int fd);
 void psn_arena_detach(struct psn_arena *arena);
+/* -1 if the program has closed it: another file may go by that number, which must not be written to. */
+int psn_arena_fd(const struct psn_arena *arena);
 /* The mutex; rebuilds what a dead holder left. */
 void psn_arena_lock(struct psn_arena *arena);
 void psn_arena_unlock(struct psn_arena *arena);

@@ -397,7 +397,7 @@ static bool trim_piece(struct psn_arena *arena, uint64_t bytes, uint64_t keep_by
     add_relaxed(&arena->header->blocks_held, 1);
     psn_arena_unlock(arena);
 
-    psn_memory_discard(arena->fd, handle.offset, pages * PSN_PAGE);
+    psn_memory_discard(psn_arena_fd(arena), handle.offset, pages * PSN_PAGE);
 
     psn_arena_lock(arena);
     if (psn_block_find(arena, handle)) {

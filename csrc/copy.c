@@ -47,13 +47,13 @@ static psn_status copy_chunk(struct copy *copy, struct hand *hand, uint64_t from
     uint64_t size = to - from;
     bool entered = false;
     if (psn_memory_is_missing(at, size)) {
-        psn_status status = hand->is_second ? PSN_OS_ERROR : psn_memory_write(copy->arena->fd, from, source, size);
+        psn_status status = hand->is_second ? PSN_OS_ERROR : psn_memory_write(psn_arena_fd(copy->arena), from, source, size);
         if (status == PSN_OK || status == PSN_NO_MEMORY)
             return status;
         status = psn_memory_populate(at, size);
         if (status == PSN_NO_MEMORY)
             return status;
-        if (status != PSN_OK && hand->is_second && psn_memory_write(copy->arena->fd, from, source, size) == PSN_OK)
+        if (status != PSN_OK && hand->is_second && psn_memory_write(psn_arena_fd(copy->arena), from, source, size) == PSN_OK)
             return PSN_OK;
         hand->faults = psn_page_faults();
     } else if (hand->reads_first) {

@@ -109,6 +109,7 @@ PSN_MUST_CHECK psn_status psn_memory_map(int fd, uint64_t size, uint8_t **base);
    page when it is written to). */
 PSN_MUST_CHECK psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size, bool is_private);
 void psn_memory_unmap(uint8_t *base, uint64_t size);
+uint64_t psn_memory_file(int fd); /* which file it is, as long as that is open; 0 for none */
 void psn_memory_discard(int fd, uint64_t offset, uint64_t size); /* gives pages back; they read as zeros */
 /* Write by way of the file: the cheapest for pages that do not exist yet, and no memory is a status, not a signal.  One thread
    at a time, as the system sees to.  OS_ERROR where it must not be done (ulimit -f). */

@@ -66,6 +66,11 @@ psn_status psn_memory_remap(int fd, uint8_t *at, uint64_t offset, uint64_t size,
 
 void psn_memory_unmap(uint8_t *base, uint64_t size) { munmap(base, size); }
 
+uint64_t psn_memory_file(int fd) {
+    struct stat file;
+    return fstat(fd, &file) < 0 ? 0 : ((uint64_t)file.st_dev << 40) + (uint64_t)file.st_ino;
+}
+
 void psn_memory_discard(int fd, uint64_t offset, uint64_t size) {
     (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -160,9 +161,27 @@ static void a_copy_does_without_a_file_that_cannot_be_written_to(void) {
     uint8_t *source = random_bytes(4 * MB, 9);
     int fd = arena.fd;
     arena.fd = open("/dev/null", O_RDONLY);
+    arena.file = psn_memory_file(arena.fd);
     OK(psn_arena_fill_by_two(&arena, block.offset, source, 4 * MB));
     expect_copy(&arena, block.offset, 0, source, 4 * MB - 64, MIXED);
     arena.fd = fd;
+    arena.file = psn_memory_file(fd);
+}
+
+static void a_file_that_has_the_arenas_number_is_not_written_to(void) {
+    struct psn_arena arena;
+    make_arena(&arena, 64);
+    struct psn_handle block = allocate(&arena, 4 * MB);
+    uint8_t *source = random_bytes(4 * MB, 9);
+    int fd = arena.fd;
+    arena.fd = memfd_create("another", 0);
+    EQUAL(psn_arena_fd(&arena), -1);
+    OK(fills[0](&arena, block.offset, source, 4 * MB));
+    expect_copy(&arena, block.offset, 0, source, 4 * MB, MIXED);
+    EQUAL(lseek(arena.fd, 0, SEEK_END), 0);
+    close(arena.fd);
+    arena.fd = fd;
+    EQUAL(psn_arena_fd(&arena), fd);
 }
 
 static void a_full_file_is_no_memory(void) {
@@ -172,11 +191,13 @@ static void a_full_file_is_no_memory(void) {
     uint8_t *source = random_bytes(4 * MB, 9);
     int fd = arena.fd;
     arena.fd = open("/dev/full", O_WRONLY);
+    arena.file = psn_memory_file(arena.fd);
     STATUS(fills[0](&arena, block.offset, source, 4 * MB), PSN_NO_MEMORY);
     /* The second thread does not write to the file: if it is quick it takes all, and there is room for it. */
     if (fills[1](&arena, block.offset, source, 4 * MB) != PSN_NO_MEMORY)
         expect_copy(&arena, block.offset, 0, source, 4 * MB, MIXED);
     arena.fd = fd;
+    arena.file = psn_memory_file(fd);
     psn_block_drop(&arena, block);
     WHOLE(&arena);
 }
@@ -302,6 +323,7 @@ static const struct test tests[] = {
     TEST(processes_give_back_only_what_is_free),
     TEST(a_copy_does_without_the_file_where_files_are_limited),
     TEST(a_copy_does_without_a_file_that_cannot_be_written_to),
+    TEST(a_file_that_has_the_arenas_number_is_not_written_to),
     TEST(a_full_file_is_no_memory),
     TEST(a_copy_does_without_a_second_thread_where_there_can_be_none),
     TEST(copies_go_on_through_signals),

@@ -240,3 +240,58 @@ def test_the_order_of_imports_is_nothing_to_connections_of_the_standard_library(
     )
     done = script.run("program.py", method)
     assert (done.stdout, done.stderr) == ("said None\n", "")
+
+
+def use_after_close(method, before=""):
+    """A program that closes all descriptors that it did not open, and opens a file in their place."""
+    return (
+        "import os, sys, procession\n"
+        "def say(): print('child', flush=True)\n"
+        "if __name__ == '__main__':\n"
+        f"    ctx = procession.get_context({method!r})\n"
+        "    queue = ctx.Queue()\n"
+        f"    {before or 'pass'}\n"
+        "    os.closerange(3, 256)\n"
+        "    files = [open(f'file{i}', 'w+b') for i in range(8)]\n"
+        "    queue.put(bytes(40_000_000)); print(len(queue.get()), flush=True)\n"
+        "    process = ctx.Process(target=say)\n"
+        "    try: process.start(); process.join(); print(process.exitcode)\n"
+        "    except procession.ProcessError as error: print(error)\n"
+        "    print(sum(os.fstat(file.fileno()).st_size for file in files))\n"
+    )
+
+
+def test_a_program_that_has_closed_all_descriptors_can_fork(script):
+    script.write(use_after_close("fork", "first = ctx.Process(target=say); first.start(); first.join(); first.close()"))
+    done = script.run("program.py")
+    assert (done.stdout, done.stderr) == ("child\n40000000\nchild\n0\n0\n", "")
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_program_that_has_closed_all_descriptors_is_told_why_it_cannot_start_another(script, method):
+    script.write(use_after_close(method))
+    done = script.run("program.py")
+    first, why, size = done.stdout.splitlines()
+    assert (first, size, done.stderr) == ("40000000", "0", "")
+    assert "closed a descriptor of procession's" in why
+
+
+@pytest.mark.parametrize("method", FRESH)
+def test_a_missing_guard_is_told_in_the_programs_own_lines(script, method):
+    script.write(f"import procession\np = procession.get_context('{method}').Process()\np.start()\np.join()\n")
+    done = script.run("program.py")
+    assert done.stderr.count('  File "') == 1
+    assert 'program.py", line 3, in <module>' in done.stderr
+
+
+@pytest.mark.parametrize(("rule", "times"), [("default", 1), ("always", 3), ("ignore", 0)])
+def test_a_fork_with_threads_warns_as_often_as_the_filters_say(script, rule, times):
+    script.write(
+        "import threading, procession\n"
+        "event = threading.Event(); threading.Thread(target=event.wait).start()\n"
+        "for _ in range(3):\n"
+        "    process = procession.get_context('fork').Process(); process.start(); process.join()\n"
+        "event.set()\n"
+    )
+    done = script.run("-W", rule, "program.py")
+    assert done.stderr.count("DeprecationWarning") == (times if sys.version_info >= (3, 12) else 0)

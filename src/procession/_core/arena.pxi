@@ -110,7 +110,7 @@ def arena_is_ready() -> bool:
 
 
 def arena_fd() -> int:
-    return arena.fd
+    return psn_arena_fd(&arena)
 
 
 def arena_trim(uint64_t keep_bytes) -> None:
@@ -347,7 +347,8 @@ cdef class Block:
 
     cdef void remap(self, bint is_private):
         cdef uint64_t size = (self.block_size + PSN_PAGE - 1) // PSN_PAGE * PSN_PAGE
-        if psn_memory_remap(arena.fd, <uint8_t *>psn_at(&arena, self.handle.offset), self.handle.offset, size, is_private) == PSN_OK:
+        cdef uint8_t *at = <uint8_t *>psn_at(&arena, self.handle.offset)
+        if psn_memory_remap(psn_arena_fd(&arena), at, self.handle.offset, size, is_private) == PSN_OK:
             self.is_copy = is_private
 
     @property

@@ -145,6 +145,7 @@ cdef extern from "arena.h" nogil:
     psn_status psn_arena_create(psn_arena *arena, uint64_t size)
     psn_status psn_arena_attach(psn_arena *arena, int fd)
     void psn_arena_detach(psn_arena *arena)
+    int psn_arena_fd(const psn_arena *arena)
     void psn_arena_trim(psn_arena *arena, uint64_t keep_bytes)
     void psn_arena_tend(psn_arena *arena)
     const char *psn_arena_check(psn_arena *arena)

@@ -54,13 +54,13 @@ def names_place() -> tuple[int, int]:
 def arena_reopen() -> int:
     """A descriptor of the arena's file that does not count among its users."""
     cdef int fd
-    check(psn_memory_reopen(arena.fd, &fd))
+    check(psn_memory_reopen(psn_arena_fd(&arena), &fd))
     return fd
 
 
 def arena_watcher() -> int:
     """The pid of the process that waits for the end of the program; 0 if there is none."""
-    return 0 if arena.base == NULL else psn_memory_watcher(arena.fd)
+    return 0 if arena.base == NULL else psn_memory_watcher(psn_arena_fd(&arena))
 
 
 def start_orphan(list command, list environment, int fd) -> None:

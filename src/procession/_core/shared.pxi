@@ -16,12 +16,13 @@ def block_is_own(Block block) -> bool:
 
 def block_clear(Block block) -> None:
     """Make all of it zero; pages that do not exist yet are zero, and stay away until they are touched."""
+    cdef int fd = psn_arena_fd(&arena)
     with nogil:
-        if psn_block_is_warm(&arena, block.handle.offset):
+        if fd < 0 or psn_block_is_warm(&arena, block.handle.offset):
             memset(psn_at(&arena, block.handle.offset), 0, <size_t>block.block_size)
         else:
             # Some may exist all the same: of a run whose user was killed before it could say that it had touched them.
-            psn_memory_discard(arena.fd, block.handle.offset, (block.block_size + PSN_PAGE - 1) // PSN_PAGE * PSN_PAGE)
+            psn_memory_discard(fd, block.handle.offset, (block.block_size + PSN_PAGE - 1) // PSN_PAGE * PSN_PAGE)
 
 
 def message_share(Message message) -> Block:

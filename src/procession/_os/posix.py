@@ -55,10 +55,16 @@ def end_at_once(pid: int) -> None:
 def collect(pid: int, sentinel: int) -> int | str | None:
     """The exit code of a child (negative: the signal that killed it), None while it runs, UNKNOWN if it was reaped."""
     try:
-        if sentinel >= 0:
+        try:
+            if sentinel < 0:
+                raise OSError(errno.EBADF, "there is none")
             found = os.waitid(os.P_PIDFD, sentinel, os.WEXITED | os.WNOHANG)
-        else:
-            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.EINVAL):
+                raise
+            found = os.waitid(
+                os.P_PID, pid, os.WEXITED | os.WNOHANG
+            )  # the program may have closed what it did not know
     except ChildProcessError:
         # Not our child any more (SIGCHLD is ignored, or someone waits for every child) or never was; has it ended?
         if sentinel >= 0 and not wait_readable([sentinel], 0):

@@ -133,7 +133,10 @@ class ForkServer:
 
     def _drop(self) -> None:
         if self._socket is not None:
-            self._socket.close()
+            try:
+                self._socket.close()
+            except OSError:
+                pass  # the program has closed all descriptors that it did not know
             self._socket = None
         self.facts = None
         if self._server is not None:

@@ -23,7 +23,7 @@ from procession.engine.children import Child
 from procession.engine.fork_server import start_fresh
 from procession.engine.interrupts import Deaf, Hold, hear_interrupts
 from procession.engine.program import main_facts
-from procession.errors import OutOfMemory
+from procession.errors import OutOfMemory, StartFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
 
 _FORK_WARNS = sys.version_info >= (3, 12)
 _booting = False
+_warned: set[str] = set()
 
 
 def preload(modules: list[str]) -> None:
@@ -118,6 +119,11 @@ def _limits_told() -> Iterator[None]:
 
 
 def _start_apart(method: str, body: Body, hush: Deaf, *, quiet: bool, deaf: bool) -> Child:
+    if _core.arena_fd() < 0:
+        raise StartFailed(
+            f"the program has closed a descriptor of procession's, which {method} hands to children: close what you have "
+            "opened, not a range of descriptors, or start children with fork"
+        )
     flush_streams()  # nothing of it can come twice, but what was printed before the start should come before the child's
     identity = _core.process_reserve()
     try:
@@ -163,15 +169,33 @@ def _start_forked(body: Callable[[], int], hold: Hold | None, *, warns: bool) ->
     # Newer Pythons warn of a fork with threads.  Ours know how to be forked; others' owners should hear of it, but not
     # before the child is known, because the warning may be an error.
     if caught and warns and any(not thread.name.startswith("procession-") for thread in threading.enumerate()[1:]):
-        import warnings
-
         try:
             for warning in caught:
-                warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)
+                _warn_again(warning)
         except Warning:
             child.end()
             raise
     return child
+
+
+def _warn_again(warning: Any) -> None:
+    """Warn of what was caught; once, if the filters say so: Python forgets what it has said whenever they change."""
+    import warnings
+
+    text, module = str(warning.message), warning.filename.removesuffix(".py")
+    for action, message, category, modules, line in warnings.filters:
+        if (
+            issubclass(warning.category, category)
+            and (message is None or message.match(text))
+            and (modules is None or modules.match(module))
+            and line in (0, warning.lineno)
+        ):
+            if action in ("default", "module", "once"):
+                if text in _warned:
+                    return
+                _warned.add(text)
+            break
+    warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)
 
 
 def _fork() -> tuple[int, list[Any]]:
@@ -197,7 +221,7 @@ def _room_for_sentinel() -> Iterator[None]:
     Raises:
         OSError: there is none; so nothing is started that would have to be killed.
     """
-    spare = os.dup(_core.arena_fd())
+    spare = os.dup(_core.arena_fd()) if _core.arena_fd() >= 0 else os.open(os.devnull, os.O_RDONLY)
     try:
         yield
     finally:

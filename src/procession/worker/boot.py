@@ -50,10 +50,14 @@ def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None =
                     task = codec.decode(message)
             else:
                 task = codec.decode(message)
+        except SystemExit:
+            raise
         except BaseException as error:
-            if its_flags & fork_server.QUIET:
-                return 1
-            raise error.with_traceback(_theirs(error.__traceback__)) from None
+            if not its_flags & fork_server.QUIET:
+                error.__suppress_context__ = True
+                frames = _theirs(error.__traceback__)
+                sys.excepthook(type(error), error.with_traceback(frames), frames)
+            return 1
         del message
         return int(task())
 
