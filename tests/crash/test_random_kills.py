@@ -239,7 +239,13 @@ class Traffic:
         field.survivor(kt.put_numbers, (self.put, self.ledger), (0, 0.002))
         field.survivor(kt.take_numbers, (self.get, self.ledger), (self.done,))
         field.cull(self.victim)
-        field.end(lambda: self.put(None))  # behind all that has been put
+        field.end(self.end)
+
+    def end(self):
+        """Behind all that is put: also what the producer, who may have to wait for room, is just putting."""
+        _, producer = self.field.survivors[0]
+        producer.join(10)
+        self.put(None)
 
     def victim(self):
         name = next(self.names)
