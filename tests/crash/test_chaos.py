@@ -161,7 +161,9 @@ def test_in_chaos_every_task_has_one_outcome_and_nothing_is_left(ctx, method):
     """What is left behind is counted by the fixtures: processes, descriptors, threads, arena blocks."""
     with ctx.Pool(WORKERS) as pool:
         work, killer = Work(pool, SEED), Killer(pool, SEED + 1)
-        assert pool.apply(chaos_tasks.square, (3,)) == 9  # one is up: if the first three are killed before, a pool gives up
+        assert (
+            pool.apply(chaos_tasks.square, (3,)) == 9
+        )  # one is up: if the first three are killed before, a pool gives up
         killer.start()
         try:
             end = time.monotonic() + SECONDS
