@@ -252,3 +252,20 @@ def hoard(size_bytes: int) -> int:
     """Keeps that much for good; the worker's pid."""
     HOARD.append(os.urandom(1) * size_bytes)
     return os.getpid()
+
+
+class EndsSlowly:
+    """What it does when it goes takes long, and says when it has begun."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __del__(self) -> None:
+        Path(self.path).touch()
+        time.sleep(30)
+
+
+def drop_slowly(path: str) -> None:
+    """Is within a ``__del__`` for long, where nothing can be raised."""
+    thing = EndsSlowly(path)
+    del thing

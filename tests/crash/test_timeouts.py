@@ -243,3 +243,12 @@ def test_a_timeout_is_told_though_nobody_waits(pool):
     pool.apply_async(late_tasks.sleep, ("",), error_callback=told.append, timeout=LIMIT_S)
     wait_until(lambda: told, "the error callback", 5)
     assert type(told[0]) is TaskTimeout
+
+
+def test_a_task_that_is_ended_within_a_del_says_nothing_on_stderr(fresh_fork_server, ctx, tmp_path, capfd):
+    with ctx.Pool(1, late_tasks.get_ready, grace=0.2) as pool:
+        late(pool, late_tasks.drop_slowly, str(tmp_path / "here"), timeout=0.5)
+        assert (tmp_path / "here").exists()
+        goes_on(pool)
+    pool.join()
+    assert capfd.readouterr().err == ""

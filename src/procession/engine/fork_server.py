@@ -109,8 +109,9 @@ class ForkServer:
                     pid = start_fresh("procession.worker.server", identity, [theirs.fileno()])
                     self._server = Child(pid, identity)
             except BaseException:
-                if ours is not None:
+                if ours is not None and theirs is not None:
                     ours.close()
+                    theirs.close()
                 if self._server is None:
                     _core.process_sweep(identity, False)
                 raise
@@ -144,7 +145,7 @@ class ForkServer:
             self._server.end()
             spare, self._server = self._server.claim[3], None
             if spare not in (0, self._answered):
-                _os.wait_for_end(spare, 1.0)  # it ends with the server
+                _os.wait_for_end(spare, 5.0)  # it ends with the server, at once where the machine is not busy
 
     @property
     def spare_pid(self) -> int:

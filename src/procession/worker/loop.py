@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 from procession import _core
@@ -58,6 +59,7 @@ def main(spec: RunnerSpec) -> None:
     cores.take_share(spec.share)
     opened.begin()
     runner = Runner(spec, _core.process_identity())
+    sys.unraisablehook = _Quiet(sys.unraisablehook)
     try:
         signal.signal(signal.SIGTERM, runner.told_to_end)
         runner.live()
@@ -68,6 +70,17 @@ def main(spec: RunnerSpec) -> None:
 
 
 def _ignore(number: int, frame: object) -> None: ...
+
+
+class _Quiet:
+    """What cannot be raised is reported as it was before, but not that a task was ended within some ``__del__``."""
+
+    def __init__(self, report: Callable[[Any], object]) -> None:
+        self._report = report
+
+    def __call__(self, unraisable: Any) -> None:
+        if unraisable.exc_type is not Ended:
+            self._report(unraisable)
 
 
 def _end() -> NoReturn:
