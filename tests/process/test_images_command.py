@@ -352,7 +352,7 @@ def test_a_terminal_sees_a_bar_with_rate_and_time_left(no_colour: bool, source: 
         assert process.wait(timeout=DEADLINE_S) == 0
     os.close(controller)
     text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", screen).decode()
-    assert re.search(r"of 20 images, [\d.]+ MB of 60.1 MB · [\d.]+ images/s, [\d.]+ MB/s, [\d.]+ s left", text)
+    assert re.search(r"of 20 images, [\d.]+ MB of 60.1 MB\s+[\d.]+ images/s, [\d.]+ MB/s, [\d.]+ s left", text)
     assert "made 20 of 20 images" in text
     assert (re.search(rb"\x1b\[[0-9;]*3[0-9][;m]", screen) is None) == no_colour
     assert screen.count(b"\x1b[?25h") >= screen.count(b"\x1b[?25l")  # the cursor is back

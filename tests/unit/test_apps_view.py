@@ -77,18 +77,19 @@ def test_the_picture_shows_a_bar_amounts_pace_and_the_files_that_workers_have() 
     picture = Picture("images", clock)
     picture.draw(progress_of(0, 40))
     clock.now_s += 2
-    lines = drawn(picture, progress_of(10, 40, failed=1, unchanged=2, running=("a\nb.jpg", "c" * 200)), 120)
+    lines = drawn(picture, progress_of(10, 40, failed=1, unchanged=2, running=("a\nb.jpg", "c" * 200)))
     assert lines[0].endswith(" 25 %")
-    assert lines[1] == (
-        "10 of 40 images, 10.0 kB of 40.0 kB · 5.0 images/s, 5.0 kB/s, 6.0 s left · 2 unchanged · 1 failed"
-    )
-    assert lines[2] == r"  a\nb.jpg"
-    assert re.fullmatch("  c+…", lines[3])
-    assert all(len(line) <= 120 for line in lines)
+    assert [line.rstrip() for line in lines[1:4]] == [
+        "10 of 40 images, 10.0 kB of 40.0 kB · 2 unchanged · 1 failed",
+        "5.0 images/s, 5.0 kB/s, 6.0 s left",
+        r"  a\nb.jpg",
+    ]
+    assert re.fullmatch("  c+…", lines[4])
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_the_picture_does_not_become_smaller_and_says_that_it_lists() -> None:
     picture = Picture("images")
     drawn(picture, progress_of(1, 40, running=("a", "b")))
     lines = drawn(picture, progress_of(2, 40, is_listed=False, running=("a",)))
-    assert (len(lines), lines[0].split()[-1]) == (4, "listing")
+    assert (len(lines), lines[0].split()[-1]) == (5, "listing")

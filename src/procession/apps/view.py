@@ -16,6 +16,7 @@ from procession.apps.words import counted, human_bytes, human_duration, human_ra
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 LINE_EVERY_S = 3.0
 REDRAW_EVERY_S = 0.1
@@ -159,19 +160,18 @@ class Picture:
         percent = f"{100 * share:3.0f} %" if progress.is_listed else "listing"
         top.add_row(ProgressBar(total=1.0, completed=share), Text(percent, style="progress.percentage"))
         counts = Text(amounts(progress, self._noun), no_wrap=True, overflow="ellipsis")
-        if pace:
-            counts.append(" · ").append(pace, style="cyan")
         if progress.unchanged:
             counts.append(" · ").append(counted(progress.unchanged, "unchanged"), style="dim")
         if progress.failed:
             counts.append(" · ").append(counted(progress.failed, "failed"), style="red")
-        rows = [self._file(name) for name in progress.running[:MOST_SHOWN]]
+        rows = [Text(pace, style="cyan", no_wrap=True, overflow="ellipsis")]
+        rows += [self._file(name) for name in progress.running[:MOST_SHOWN]]
         # As many lines as there ever were, so that what is below does not jump.
         self._height = max(self._height, len(rows))
         rows += [Text("")] * (self._height - len(rows))
         return Group(top, counts, *rows)
 
-    def _file(self, name: str) -> "RenderableType":
+    def _file(self, name: str) -> "Text":
         from rich.text import Text
 
         text = printable(name)

@@ -34,6 +34,7 @@ LOSSY_FORMATS = frozenset({"AVIF", "JPEG", "WEBP"})
 SAVE_OPTIONS: dict[str, dict[str, object]] = {
     "AVIF": {"max_threads": 1},  # every core already has a worker
     "JPEG": {"quality": 85},
+    "PNG": {"compress_level": 4},  # two thirds of the time of level 6, and half a percent larger
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
 

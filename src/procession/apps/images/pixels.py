@@ -7,6 +7,7 @@ because resampling needs real colours.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from typing import BinaryIO
 
@@ -160,11 +161,17 @@ def with_real_colours(image: Image.Image) -> Image.Image:
     return image
 
 
+@cache
+def nearest_of_256() -> list[int]:
+    """For each number of 16 bits."""
+    return [(value * 255 + 32767) // 65535 for value in range(65536)]
+
+
 def from_16_bits(image: Image.Image) -> Image.Image:
     """16 bits to L, the nearest of 256."""
     if image.mode == "I;16":
         try:
-            return image.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
+            return image.point(nearest_of_256(), "L")
         except ValueError:
             pass  # a Pillow that has no tables for this
     return to_8_bits(image.convert("I"), white=65535)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from procession.apps.images import formats
 from procession.apps.images.encode import encode
@@ -47,6 +47,9 @@ class Refused(Exception):
     """This file cannot or must not be made into a thumbnail; the message is the reason."""
 
 
+KEPT_BLOCKS = 4
+"""Of Pillow's memory, 16 MiB each: what most pictures need."""
+
 _memory_bytes = 0
 """What an image may take in this worker; 0 for no limit."""
 
@@ -55,6 +58,8 @@ def prepare_worker(needed: frozenset[str], memory_bytes: int | None) -> None:
     """Load what decodes these formats, and limit what an image may take of memory from here on."""
     global _memory_bytes
     formats.load(needed)
+    # Pages that one picture has touched serve the next: new ones cost a tenth of the time.
+    _imaging.set_blocks_max(KEPT_BLOCKS)
     if memory_bytes is None:
         return
     import resource

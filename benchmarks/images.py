@@ -1,0 +1,210 @@
+"""`procession images` beside what people use instead: python -m benchmarks.images [--page docs/images.md]
+
+Each side is a command, from its start to its end, with two processes and a warm cache, on 300 images of 0.1 to 12 megapixels
+made from the sample photos.  The sides take turns; figures are medians.  vipsthumbnail and mogrify are run by `xargs -P 2`
+with 25 files a call, since they use one core each.  `decode alone` opens each image, at reduced size where the format can,
+and makes nothing of it: no program on the same decoders can be faster.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import images_corpus, images_quality
+
+SIZE = 128
+COUNT = 300
+GOALS = {
+    "vipsthumbnail": 1.2,
+    "mogrify": 2.0,
+    "Pool.starmap": 2.5,
+    "decode alone": 0.9,
+    "procession images, one worker": 1.8,
+}
+"""How many times faster procession images is to be than these."""
+MEMORY_GOAL_MB = 150
+PROCESSION = "procession images"
+
+STARMAP = """
+import sys
+from multiprocessing import Pool
+from pathlib import Path
+from PIL import Image
+
+def shrink(path, out):
+    Image.open(path).resize((%(size)d, %(size)d)).save(Path(out) / Path(path).name)
+
+if __name__ == "__main__":
+    out = sys.argv[1]
+    with Pool(2) as pool:
+        pool.starmap(shrink, [(str(path), out) for path in sorted(Path(sys.argv[2]).iterdir())])
+"""
+DECODE = """
+import sys
+from multiprocessing import Pool
+from pathlib import Path
+from PIL import Image
+
+def decode(path):
+    with Image.open(path) as image:
+        scale = max(image.size) / %(size)d
+        image.draft(None, (int(image.width / scale * 2), int(image.height / scale * 2)))
+        image.load()
+
+if __name__ == "__main__":
+    paths = sorted(Path(sys.argv[2]).iterdir(), key=lambda path: -path.stat().st_size)
+    with Pool(2) as pool:
+        for _ in pool.imap_unordered(decode, paths):
+            pass
+"""
+
+
+def sides(corpus: Path) -> dict[str, Callable[[Path], list[str]]]:
+    """A command for each side, which writes to the folder that it is given."""
+    names = "\0".join(str(path) for path in sorted(corpus.iterdir()))
+    (corpus.parent / "names").write_text(names)
+    program = [sys.executable, "-m", "procession.cli", "images", str(corpus)]
+
+    def many(command: str) -> list[str]:
+        return ["sh", "-c", f"xargs -0 -n 25 -P 2 {command} < {corpus.parent / 'names'}"]
+
+    def python(source: str, out: Path) -> list[str]:
+        script = corpus.parent / "side.py"
+        script.write_text(source % {"size": SIZE})
+        return [sys.executable, str(script), str(out), str(corpus)]
+
+    found: dict[str, Callable[[Path], list[str]]] = {
+        PROCESSION: lambda out: [*program, str(out), "--workers", "2"],
+        "procession images, one worker": lambda out: [*program, str(out), "--workers", "1"],
+        "decode alone": lambda out: python(DECODE, out),
+        "Pool.starmap": lambda out: python(STARMAP, out),
+    }
+    if shutil.which("vipsthumbnail"):
+        found["vipsthumbnail"] = lambda out: many(f"vipsthumbnail --size {SIZE}x{SIZE} -o {out}/%s.jpg")
+    if shutil.which("mogrify"):
+        found["mogrify"] = lambda out: many(f"mogrify -path {out} -thumbnail {SIZE}x{SIZE}")
+        hint = f"-define jpeg:size={2 * SIZE}x{2 * SIZE}"
+        found["mogrify, told the size"] = lambda out: many(f"mogrify -path {out} {hint} -thumbnail {SIZE}x{SIZE}")
+    return found
+
+
+def timed(command: list[str], out: Path) -> float:
+    """Seconds from start to end; each run has a folder of its own."""
+    out.mkdir()
+    started_s = time.perf_counter()
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+    return time.perf_counter() - started_s
+
+
+def worker_memory_mb(command: list[str], out: Path) -> float:
+    """The most that any process under `command` had of its own, in megabytes: its peak without what is shared with others."""
+    import psutil
+
+    peak = 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                try:
+                    peak = max(peak, peak_bytes(child.pid))
+                except (psutil.Error, OSError):
+                    continue
+            time.sleep(0.02)
+    return peak / 1e6
+
+
+def peak_bytes(pid: int) -> int:
+    """A process's largest resident size so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def measure(corpus: Path, work: Path, rounds: int, only: list[str]) -> dict[str, list[float]]:
+    """Seconds of each side, by rounds; one more round before them warms the caches."""
+    commands = {name: make for name, make in sides(corpus).items() if not only or name in only}
+    for path in corpus.iterdir():
+        path.read_bytes()
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(rounds):
+        for name, make in commands.items():
+            out = work / f"{name.replace(' ', '-')}-{number}"
+            seconds[name].append(timed(make(out), out))
+            print(f"{name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
+    return seconds
+
+
+def table_of(facts: dict[str, object], count: int) -> str:
+    """Markdown."""
+    seconds: dict[str, list[float]] = facts["seconds"]  # type: ignore[assignment]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ours = medians[PROCESSION]
+    quality: dict[str, float] = facts.get("ssim", {})  # type: ignore[assignment]
+    lines = [
+        "| way, two processes | images/s | procession images is so many times as fast | goal | likeness (SSIM) |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, median in sorted(medians.items(), key=lambda item: item[1]):
+        ratio = "" if name == PROCESSION else f"{median / ours:.2f}"
+        goal = f"{GOALS[name]:g}" if name in GOALS else ""
+        likeness = f"{quality[name]:.4f}" if name in quality else ""
+        lines.append(f"| {name} | {count / median:.1f} | {ratio} | {goal} | {likeness} |")
+    for name in sorted(set(quality) - set(medians)):
+        lines.append(f"| {name} | | | | {quality[name]:.4f} |")
+    if "memory_mb" in facts:
+        lines += ["", f"Largest worker: {facts['memory_mb']:.0f} MB (goal: less than {MEMORY_GOAL_MB})."]
+    return "\n".join(lines)
+
+
+def put_into_page(page: Path, table: str) -> None:
+    """Between the marks."""
+    before, start, rest = page.read_text().partition("<!-- figures -->\n")
+    _, end, after = rest.partition("<!-- end of figures -->")
+    if not start or not end:
+        raise SystemExit(f"{page} has no marks for the figures")
+    page.write_text(f"{before}{start}{table}\n{end}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="procession images beside its peers.")
+    parser.add_argument(
+        "--corpus", type=Path, help="folder for the images, made there once; a temporary one if not given"
+    )
+    parser.add_argument("--photos", type=Path, action="append", default=[], help="more photos to make them from")
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", action="append", default=[], help="only these sides; may be repeated")
+    parser.add_argument(
+        "--quality", action=argparse.BooleanOptionalAction, default=True, help="compare the pictures, too"
+    )
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        corpus = (options.corpus or work) / "corpus"
+        images_corpus.make(corpus, options.count, options.photos)
+        facts: dict[str, object] = {"seconds": measure(corpus, work, options.rounds, options.only)}
+        if not options.only:
+            out = work / "memory"
+            facts["memory_mb"] = worker_memory_mb(sides(corpus)[PROCESSION](out), out)
+        if options.quality:
+            folders = {name: work / f"{name.replace(' ', '-')}-0" for name in facts["seconds"]}  # type: ignore[attr-defined]
+            folders = {name: folder for name, folder in folders.items() if any(os.scandir(folder))}
+            facts["ssim"] = images_quality.compare(corpus, folders, SIZE)
+        table = table_of(facts, options.count)
+        print(table)
+        if options.json:
+            options.json.write_text(json.dumps(facts, indent=1))
+        if options.page:
+            put_into_page(options.page, table)
+
+
+if __name__ == "__main__":
+    main()
