@@ -16,7 +16,7 @@ from procession.apps.images.thumbnail import ThumbnailTask
 from procession.apps.outcome import Done, Outcome, done_with, failed
 
 TEMPORARY = re.compile(r"\.procession-([0-9]+)-[0-9]+\.tmp")
-EFFORT = {"PNG": 2, "GIF": 2, "WEBP": 8, "AVIF": 16}
+EFFORT = {"TIFF": 0.5, "WEBP": 8, "AVIF": 16}
 """How much longer a byte takes to decode than a byte of JPEG, roughly."""
 
 Plan = list[ThumbnailTask | Done]
