@@ -21,6 +21,8 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
+from conftest import Script
+
 DEADLINE_S = 60.0
 PROMPT_S = 1.0
 """Ctrl-C must have ended the command by then."""
@@ -386,3 +388,27 @@ def test_without_pillow_the_command_says_how_to_get_it(source: Path, target: Pat
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'procession[images]'" in done.stderr
+
+
+LIBRARY = """
+import sys, procession
+from procession.apps.images import make_thumbnails
+
+if __name__ == "__main__":
+    method, source, target = sys.argv[1:]
+    procession.set_start_method(method)
+    names = []
+    result = make_thumbnails(
+        source, target, size=(60, 60), workers=2, progress=lambda now: names.extend(each.name for each in now.outcomes)
+    )
+    print(result.done, result.failed, *sorted(names))
+"""
+
+
+def test_the_function_works_under_every_start_method(method: str, script: Script, source: Path, target: Path) -> None:
+    for name in ("a.png", "b.webp", "c.tif"):
+        Image.new("RGB", (300, 200), "red").save(source / name)
+    (source / "d.jpg").write_bytes(b"no picture")
+    done = script.run(script.write(LIBRARY), method, source, target)
+    assert (done.stdout, done.stderr) == ("3 1 a.png b.webp c.tif d.jpg\n", "")
+    assert files_under(target) == {"a.png", "b.webp", "c.tif"}
