@@ -27,7 +27,7 @@ from procession.engine.exceptions import ExceptionWithTraceback, MaybeEncodingEr
 from procession.engine.functions import FunctionTable, LocalFunction, SentFunction
 from procession.engine.tickets import OrderedStream, UnorderedStream
 from procession.engine.workers import Workers
-from procession.errors import PoolClosed
+from procession.errors import PoolClosed, TimeoutError  # noqa: F401 - many look here for TimeoutError
 from procession.results import (
     ApplyResult,
     AsyncResult,

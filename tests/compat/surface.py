@@ -24,7 +24,7 @@ ALSO_PUBLIC = {
     "assert_spawning get_spawning_popen set_spawning_popen",
     "dummy": "Array Value",
     "managers": "BaseManager BaseProxy Namespace SharedMemoryManager SyncManager",
-    "pool": "AsyncResult MaybeEncodingError Pool RemoteTraceback ThreadPool",
+    "pool": "AsyncResult MaybeEncodingError Pool RemoteTraceback ThreadPool TimeoutError",
     "shared_memory": "ShareableList SharedMemory",
     "sharedctypes": "Array RawArray RawValue Value copy synchronized",
     "synchronize": "Barrier",

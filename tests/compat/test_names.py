@@ -10,7 +10,7 @@ import procession
 
 # May only shrink: an entry that speaks of a name that is there fails.
 ABSENT = {
-    "popen_*": "private: how CPython's start methods are told apart",
+    "popen_*.Popen.DupFd": "private: how CPython sends descriptors to a child",
     "forkserver.connect_to_new_process": "private: how CPython talks to its fork server",
     "forkserver.get_inherited_fds": "private: how CPython talks to its fork server",
     "spawn._main": "private: where CPython's spawned children begin",
