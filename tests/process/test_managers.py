@@ -59,6 +59,10 @@ def drop(shared):
     assert shared["inner"][:] == [1]
 
 
+def test_a_dict_can_be_read_backwards(manager):
+    assert list(reversed(manager.dict(a=1, b=2, c=3))) == ["c", "b", "a"]
+
+
 def test_what_nobody_refers_to_is_gone(ctx, manager):
     shared = manager.dict(inner=manager.list([1]))
     assert manager._number_of_objects() == 1  # the list is the dict's own

@@ -208,8 +208,8 @@ BaseListProxy: Any = MakeProxyType("BaseListProxy", (
     "__setitem__", "append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse", "sort",
 ))
 BaseDictProxy: Any = MakeProxyType("BaseDictProxy", (
-    "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__", "__ror__", "__setitem__",
-    "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values",
+    "__contains__", "__delitem__", "__getitem__", "__ior__", "__iter__", "__len__", "__or__", "__reversed__", "__ror__",
+    "__setitem__", "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values",
 ))
 BaseSetProxy: Any = MakeProxyType("BaseSetProxy", (
     "__and__", "__contains__", "__ge__", "__gt__", "__iand__", "__ior__", "__isub__", "__iter__", "__ixor__", "__le__",
@@ -245,7 +245,7 @@ class ListProxy(BaseListProxy):  # type: ignore[misc]
 class DictProxy(BaseDictProxy):  # type: ignore[misc]
     """For a dict."""
 
-    _method_to_typeid_ = {"__iter__": "Iterator"}
+    _method_to_typeid_ = {"__iter__": "Iterator", "__reversed__": "Iterator"}
     __class_getitem__: Any = classmethod(types.GenericAlias)
 
     def __ior__(self, value: Any) -> Self:
