@@ -45,12 +45,16 @@ def compare_one(path: Path, folders: dict[str, Path], size: int) -> dict[str, fl
 def pillows(path: Path, size: int) -> Image.Image:
     """What its documentation shows, saved with the quality that procession takes."""
     with Image.open(path) as image:
-        image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        if image.mode == "P":
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")  # it would take the nearest pixel
+        # Pillow has no quick reduction of 16 bits.
+        gap = None if image.mode.startswith("I") else 2.0
+        image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=gap)
         upright = ImageOps.exif_transpose(image)
         buffer = io.BytesIO()
-        if image.format == "JPEG":
+        if path.suffix == ".jpg":
             upright.save(buffer, "JPEG", quality=85)
-        elif image.format == "WEBP":
+        elif path.suffix == ".webp":
             upright.save(buffer, "WEBP")
         else:
             return on_white(upright)

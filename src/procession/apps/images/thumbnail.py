@@ -47,8 +47,8 @@ class Refused(Exception):
     """This file cannot or must not be made into a thumbnail; the message is the reason."""
 
 
-KEPT_BLOCKS = 4
-"""Of Pillow's memory, 16 MiB each: what most pictures need."""
+KEPT_BLOCKS = 3
+"""Of Pillow's memory, 16 MiB each: a picture of twelve megapixels."""
 
 _memory_bytes = 0
 """What an image may take in this worker; 0 for no limit."""
