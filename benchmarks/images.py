@@ -9,6 +9,7 @@ and makes nothing of it: no program on the same decoders can be faster.
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -96,12 +97,18 @@ def sides(corpus: Path) -> dict[str, Callable[[Path], list[str]]]:
     return found
 
 
-def timed(command: list[str], out: Path) -> float:
-    """Seconds from start to end; each run has a folder of its own."""
+def timed(command: list[str], out: Path) -> tuple[float, float]:
+    """Seconds from start to end, and of processors; each run has a folder of its own."""
     out.mkdir()
-    started_s = time.perf_counter()
+    started_s, before_s = time.perf_counter(), processors_s()
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
-    return time.perf_counter() - started_s
+    return time.perf_counter() - started_s, processors_s() - before_s
+
+
+def processors_s() -> float:
+    """What all children that have ended used of processors."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def worker_memory_mb(command: list[str], out: Path) -> float:
@@ -126,18 +133,21 @@ def peak_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def measure(corpus: Path, work: Path, rounds: int, only: list[str]) -> dict[str, list[float]]:
-    """Seconds of each side, by rounds; one more round before them warms the caches."""
+def measure(corpus: Path, work: Path, rounds: int, only: list[str]) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each side, by rounds: from start to end, and of processors."""
     commands = {name: make for name, make in sides(corpus).items() if not only or name in only}
     for path in corpus.iterdir():
         path.read_bytes()
     seconds: dict[str, list[float]] = {name: [] for name in commands}
+    cpu: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds):
         for name, make in commands.items():
             out = work / f"{name.replace(' ', '-')}-{number}"
-            seconds[name].append(timed(make(out), out))
-            print(f"{name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
-    return seconds
+            elapsed_s, cpu_s = timed(make(out), out)
+            seconds[name].append(elapsed_s)
+            cpu[name].append(cpu_s)
+            print(f"{name}: {elapsed_s:.2f} s, {cpu_s:.2f} s of processors", file=sys.stderr, flush=True)
+    return {"seconds": seconds, "cpu": cpu}
 
 
 def table_of(facts: dict[str, object], count: int) -> str:
@@ -145,18 +155,20 @@ def table_of(facts: dict[str, object], count: int) -> str:
     seconds: dict[str, list[float]] = facts["seconds"]  # type: ignore[assignment]
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ours = medians[PROCESSION]
+    cpu: dict[str, list[float]] = facts.get("cpu", {})  # type: ignore[assignment]
     quality: dict[str, float] = facts.get("ssim", {})  # type: ignore[assignment]
     lines = [
-        "| way, two processes | images/s | procession images is so many times as fast | goal | likeness (SSIM) |",
-        "|---|---:|---:|---:|---:|",
+        "| way, two processes | images/s | procession images is so many times as fast | goal | CPU ms per image | likeness |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
         ratio = "" if name == PROCESSION else f"{median / ours:.2f}"
         goal = f"{GOALS[name]:g}" if name in GOALS else ""
         likeness = f"{quality[name]:.4f}" if name in quality else ""
-        lines.append(f"| {name} | {count / median:.1f} | {ratio} | {goal} | {likeness} |")
+        cost = f"{1000 * statistics.median(cpu[name]) / count:.1f}" if name in cpu else ""
+        lines.append(f"| {name} | {count / median:.1f} | {ratio} | {goal} | {cost} | {likeness} |")
     for name in sorted(set(quality) - set(medians)):
-        lines.append(f"| {name} | | | | {quality[name]:.4f} |")
+        lines.append(f"| {name} | | | | | {quality[name]:.4f} |")
     if "memory_mb" in facts:
         lines += ["", f"Largest worker: {facts['memory_mb']:.0f} MB (goal: less than {MEMORY_GOAL_MB})."]
     return "\n".join(lines)
@@ -190,7 +202,7 @@ def main() -> None:
         work = Path(temporary)
         corpus = (options.corpus or work) / "corpus"
         images_corpus.make(corpus, options.count, options.photos)
-        facts: dict[str, object] = {"seconds": measure(corpus, work, options.rounds, options.only)}
+        facts: dict[str, object] = dict(measure(corpus, work, options.rounds, options.only))
         if not options.only:
             out = work / "memory"
             facts["memory_mb"] = worker_memory_mb(sides(corpus)[PROCESSION](out), out)

@@ -12,11 +12,11 @@ from PIL import Image, ImageFilter
 
 def test_the_table_names_the_goals_and_how_much_faster_we_are() -> None:
     seconds = {images.PROCESSION: [4.0, 2.0, 3.0], "vipsthumbnail": [6.0], "decode alone": [2.4]}
-    facts = {"seconds": seconds, "ssim": {"vipsthumbnail": 0.95}, "memory_mb": 120.4}
+    facts = {"seconds": seconds, "ssim": {"vipsthumbnail": 0.95}, "memory_mb": 120.4, "cpu": {"vipsthumbnail": [12.0]}}
     assert images.table_of(facts, 300).splitlines()[2:] == [
-        "| decode alone | 125.0 | 0.80 | 0.9 |  |",
-        "| procession images | 100.0 |  |  |  |",
-        "| vipsthumbnail | 50.0 | 2.00 | 1.2 | 0.9500 |",
+        "| decode alone | 125.0 | 0.80 | 0.9 |  |  |",
+        "| procession images | 100.0 |  |  |  |  |",
+        "| vipsthumbnail | 50.0 | 2.00 | 1.2 | 40.0 | 0.9500 |",
         "",
         "Largest worker: 120 MB (goal: less than 150).",
     ]
