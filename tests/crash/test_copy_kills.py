@@ -101,7 +101,7 @@ def test_a_copy_killed_at_any_moment_is_finished_by_the_next(source: Path, tmp_p
         assert trees.differences(source, target) == []
         assert [path.name for path in tmp_path.rglob(".procession-*")] == []
         trees.remove_deep(target)
-    assert hits or KILLS < 3  # some of them were in the middle
+    assert hits or KILLS < 20  # of many some are in the middle
 
 
 def test_a_worker_that_is_killed_costs_nothing(source: Path, tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def copy(
 
     Files, folders, symbolic and hard links, holes, modes, times, attributes
     and (where allowed) owners are kept. Each file appears under its name only
-    when it is whole: after a power cut or a kill, the same command finishes
-    what is missing. Symbolic links in DST are never followed.
+    when it is whole: after a kill or on a full disk nothing is half there,
+    and the same command does what is missing. Symbolic links in DST are never followed.
 
     A GLOB without a slash is compared with names, one with a slash with paths
     below SRC: --exclude '*.o' --exclude /build/ --exclude 'docs/**/*.pdf'
