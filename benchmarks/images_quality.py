@@ -53,9 +53,11 @@ def pillows(path: Path, size: int) -> Image.Image:
         upright = ImageOps.exif_transpose(image)
         buffer = io.BytesIO()
         if path.suffix == ".jpg":
-            upright.save(buffer, "JPEG", quality=85)
+            upright.convert("RGB").save(buffer, "JPEG", quality=85)
         elif path.suffix == ".webp":
             upright.save(buffer, "WEBP")
+        elif path.suffix == ".gif":
+            upright.save(buffer, "GIF")
         else:
             return on_white(upright)
     with Image.open(buffer) as saved:

@@ -106,8 +106,11 @@ def shrink(image: Image.Image, size: Size, *, fills: bool) -> Image.Image:
             round(goal[0] * before[0] / (part[2] - part[0]) * GAP),
             round(goal[1] * before[1] / (part[3] - part[1]) * GAP),
         )
-        image.draft(None, asked)
-        scale = image.size[0] / before[0], image.size[1] / before[1]
+        if drafted := image.draft(None, asked):
+            # What the picture takes of the smaller one: its last pixels may be there in part only.
+            scale = drafted[1][2] / before[0], drafted[1][3] / before[1]
+        else:
+            scale = 1.0, 1.0
         part = (part[0] * scale[0], part[1] * scale[1], part[2] * scale[0], part[3] * scale[1])
     real = with_real_colours(image)
     if real.size == goal:
