@@ -62,7 +62,6 @@ def copy_tree(
     """
     from procession.apps.copy.board import Board
     from procession.apps.copy.delete import NOT_DELETED, find_extras, remove_extras
-    from procession.apps.copy.dry import DryRun
     from procession.apps.copy.filters import Filters
     from procession.apps.copy.ledger import Ledger
     from procession.apps.copy.roots import check_roots
@@ -90,8 +89,10 @@ def copy_tree(
     wishes = Wishes(update, checksum, verify, fsync)
     board = Board(1 if dry_run else workers, context)
     progress = progress or ignore_progress
-    run: DryRun | Run
+    run: Any
     if dry_run:
+        from procession.apps.copy.dry import DryRun
+
         run = DryRun(roots, wishes, filters, ledger, board, one_file_system=one_file_system, progress=progress)
     else:
         run = Run(
