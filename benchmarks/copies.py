@@ -140,7 +140,7 @@ def table(figures: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", default="/var/tmp", help="where to copy; on the file system to be measured")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tree", action="append", choices=list(TREES))
     parser.add_argument("--only", action="append", help="sides to measure, besides procession copy")
     parser.add_argument("--json", type=Path)
