@@ -231,6 +231,22 @@ def test_terminate_ends_long_tasks_at_once(ctx, tmp_path):
         result.get(5)
 
 
+def test_a_worker_that_is_ended_while_it_begins_does_not_act_on_its_parents_behalf(script):
+    """A forked child has the program's handlers until it sets its own."""
+    program = script.write(
+        "import signal, procession\n"
+        "def told(*_):\n"
+        "    raise KeyboardInterrupt\n"
+        "signal.signal(signal.SIGTERM, told)\n"
+        "for _ in range(20):\n"
+        "    pool = procession.get_context('fork').Pool(2)\n"
+        "    pool.terminate()\n"
+        "    pool.join()\n"
+    )
+    done = script.run(program)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 def test_terminate_ends_a_worker_that_ignores_the_soft_signal(ctx, tmp_path):
     pool = ctx.Pool(1)
     pool.apply_async(tasks.be_deaf, (str(tmp_path / "here"),))

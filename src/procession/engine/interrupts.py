@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Deaf", "Hold", "hear_interrupts"]
 
-_SIGINT = 2
+_SIGINT, _SIGTERM = 2, 15
 
 
 class Hold:
@@ -72,10 +72,15 @@ class Deaf:
 
     So the starter knows of the child before it is interrupted.  One that hit a child in its hooks after the fork would be
     lost, and one right after them would let it go on as its parent.
+
+    With `and_ends` SIGTERM is not heard either: a forked child has its parent's handler for it until it sets its own.
     """
 
+    def __init__(self, and_ends: bool = False) -> None:
+        self._signals = {_SIGINT, _SIGTERM} if and_ends else {_SIGINT}
+
     def __enter__(self) -> Deaf:
-        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_SIGINT})
+        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, self._signals)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -91,6 +96,6 @@ class Deaf:
             self.__enter__()
 
 
-def hear_interrupts() -> None:
-    """In a child that was started deaf: from now on SIGINT is heard, also one that came before."""
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_SIGINT})
+def hear_interrupts(and_ends: bool = False) -> None:
+    """In a child that was started deaf: from now on SIGINT is heard, also one that came before; SIGTERM too with `and_ends`."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_SIGINT, _SIGTERM} if and_ends else {_SIGINT})

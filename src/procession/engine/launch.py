@@ -73,7 +73,7 @@ def start(
     """Start a child that runs `body`, and call ``started(child)``: no interrupt comes between.
 
     With `quiet` the child does not print why it cannot begin, and nobody is warned of a fork with threads.  With `deaf` it
-    hears no SIGINT before it says so by `hear_interrupts()`.
+    hears no SIGINT, and if it is forked no SIGTERM, before it says so by `hear_interrupts()`.
 
     Raises:
         RuntimeError: this interpreter is still importing the main module that starts the child.
@@ -91,7 +91,7 @@ def start(
             "so that a child can import the module without running it."
         )
     memory.ensure()
-    with _limits_told(), Deaf() as hush:
+    with _limits_told(), Deaf(and_ends=deaf and method == "fork") as hush:
         if method == "fork":
             entry = body if deaf else functools.partial(_hear_and_run, hush, body)
             if not _core.is_only_thread():

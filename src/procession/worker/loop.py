@@ -54,7 +54,6 @@ def main(spec: RunnerSpec) -> None:
     """Work until the tasks channel is closed and empty, or a limit is reached."""
     # The parent deals with Ctrl-C.  A handler, not SIG_IGN: programs that a task starts must not inherit it.
     signal.signal(signal.SIGINT, _ignore)
-    launch.hear_interrupts()
     streams.scatter()
     cores.take_share(spec.share)
     opened.begin()
@@ -62,6 +61,7 @@ def main(spec: RunnerSpec) -> None:
     sys.unraisablehook = _Quiet(sys.unraisablehook)
     try:
         signal.signal(signal.SIGTERM, runner.told_to_end)
+        launch.hear_interrupts(and_ends=True)
         runner.live()
         runner.is_over = True
     except Ended:
