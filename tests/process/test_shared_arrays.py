@@ -48,14 +48,11 @@ def test_an_array_is_the_same_memory_in_tasks(pool):
 
 def test_a_result_that_was_built_in_place_crosses_without_a_copy_and_lives_on(ctx):
     with ctx.Pool(1) as pool:
-        first = pool.apply(array_tasks.build, (5, 3))  # the worker is up, and has the function
-        blocks = _core.arena_facts()["blocks"]
-        result = pool.apply(array_tasks.build, (50_000, 3))
-        assert _core.arena_facts()["blocks"] <= blocks + 1
-        del first
+        result = pool.apply(array_tasks.build_and_sign, (50_000, 3))
     pool.join()
     assert result.is_shared and result.flags.writeable
-    assert result.shape == (50_000, 3) and (result == [0, 1, 2]).all()
+    assert result[0, :2].tolist() == array_tasks.place_of(result)
+    assert result.shape == (50_000, 3) and (result[1:] == [0, 1, 2]).all()
     result[0] = 9
     assert result.base is not None
 
