@@ -82,8 +82,8 @@ class Server:
         try:
             with connection:
                 name = connection.recv_bytes(64)
-                receive = RECEIVERS[name[:1]]
-                while True:
+                receive = RECEIVERS.get(name[:1])  # none: a frame that went astray, from who knows the key
+                while receive is not None:
                     log.append(receive(connection))
         except (EOFError, OSError) as error:
             log.append(type(error).__name__)
