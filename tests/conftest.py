@@ -317,6 +317,20 @@ def pool(ctx: Any) -> Iterator[Any]:
     pool.join()
 
 
+@pytest.fixture
+def manager(ctx: Any) -> Iterator[Any]:
+    """One whose server was started by each method."""
+    with ctx.Manager() as manager:
+        yield manager
+
+
+@pytest.fixture
+def forked_manager() -> Iterator[Any]:
+    """One for tests to which the start method is all one."""
+    with procession.get_context("fork").Manager() as manager:
+        yield manager
+
+
 class Script:
     """Programs of their own, as a user would start them."""
 

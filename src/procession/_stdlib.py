@@ -154,13 +154,12 @@ def set_aside() -> list[tuple[str, types.ModuleType]]:
     for name, found in own:
         aside = ASIDE + name.removeprefix("multiprocessing")
         for value in vars(found).values():
+            # Not the functions of reducers: other programs are to read what is written with them.
             if (
                 isinstance(value, (type, types.FunctionType))
                 and value.__module__ == name
                 and value not in shared
-                and not value.__name__.startswith(
-                    "_re"
-                )  # reducers' functions: other programs are to read what they write
+                and not value.__name__.startswith("_re")
             ):
                 value.__module__ = aside
         sys.modules[aside] = found

@@ -13,18 +13,6 @@ from conftest import start, wait_until
 from manager_tasks import acquire_for_ever, mix, take_for_ever, wait_for_an_item
 
 
-@pytest.fixture
-def manager(ctx):
-    with ctx.Manager() as manager:
-        yield manager
-
-
-@pytest.fixture
-def forked():
-    with procession.get_context("fork").Manager() as manager:
-        yield manager
-
-
 def stop_while_it_waits(client, offer, is_taken, settle):
     """Stop a client, and offer it what it waits for; try again if it was not waiting just then."""
     for _ in range(100):
@@ -39,8 +27,8 @@ def stop_while_it_waits(client, offer, is_taken, settle):
     raise AssertionError("it never waited")
 
 
-def test_an_item_that_a_killed_client_has_not_read_is_back_in_the_queue(forked):
-    inbox, arrived = forked.Queue(), forked.Event()
+def test_an_item_that_a_killed_client_has_not_read_is_back_in_the_queue(forked_manager):
+    inbox, arrived = forked_manager.Queue(), forked_manager.Event()
     client = start(procession.get_context("fork"), take_for_ever, inbox, arrived)
     assert arrived.wait(10)
     stop_while_it_waits(client, lambda: inbox.put("mine"), inbox.empty, lambda: wait_until(inbox.empty))
@@ -49,8 +37,8 @@ def test_an_item_that_a_killed_client_has_not_read_is_back_in_the_queue(forked):
     assert inbox.get(True, 10) == "mine"
 
 
-def test_a_lock_of_which_a_killed_client_has_not_heard_is_free(forked):
-    lock, arrived = forked.Lock(), forked.Event()
+def test_a_lock_of_which_a_killed_client_has_not_heard_is_free(forked_manager):
+    lock, arrived = forked_manager.Lock(), forked_manager.Event()
     assert lock.acquire()
     client = start(procession.get_context("fork"), acquire_for_ever, lock, arrived)
     assert arrived.wait(10)
@@ -117,8 +105,8 @@ def interrupt(*_):
     raise Enough
 
 
-def test_a_get_that_is_interrupted_takes_nothing_later(forked):
-    inbox = forked.Queue()
+def test_a_get_that_is_interrupted_takes_nothing_later(forked_manager):
+    inbox = forked_manager.Queue()
     former = signal.signal(signal.SIGALRM, interrupt)
     try:
         for number in range(20):

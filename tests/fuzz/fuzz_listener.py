@@ -82,7 +82,7 @@ class Server:
         try:
             with connection:
                 name = connection.recv_bytes(64)
-                receive = RECEIVERS.get(name[:1])  # none: a frame that went astray, from who knows the key
+                receive = RECEIVERS.get(name[:1])  # none: a stranger has passed the challenge, and goes on with rubbish
                 while receive is not None:
                     log.append(receive(connection))
         except (EOFError, OSError) as error:

@@ -18,21 +18,6 @@ from procession import managers
 from procession.errors import SharedObjectGone
 
 
-@pytest.fixture
-def manager(ctx):
-    with ctx.Manager() as manager:
-        yield manager
-
-
-@pytest.fixture
-def forked():
-    """A manager for tests to which the start method is all one."""
-    import procession
-
-    with procession.get_context("fork").Manager() as manager:
-        yield manager
-
-
 def run(ctx, function, *args):
     process = ctx.Process(target=function, args=args)
     process.start()
@@ -72,20 +57,20 @@ def test_what_nobody_refers_to_is_gone(ctx, manager):
     assert manager._number_of_objects() == 0
 
 
-def test_an_object_lives_in_the_containers_that_mention_it(forked):
-    outer = forked.list([forked.list([1])])
+def test_an_object_lives_in_the_containers_that_mention_it(forked_manager):
+    outer = forked_manager.list([forked_manager.list([1])])
     inner = outer[0]
     outer.pop()
     inner.append(2)
     assert inner[:] == [1, 2]
 
 
-def test_a_circle_is_no_leak(forked):
-    ring = forked.list()
+def test_a_circle_is_no_leak(forked_manager):
+    ring = forked_manager.list()
     ring.append(ring)
     assert ring[0][0][0:0] == []
     del ring
-    assert forked._number_of_objects() == 0
+    assert forked_manager._number_of_objects() == 0
 
 
 def test_an_argument_that_only_the_child_keeps_arrives(ctx, manager):
@@ -135,16 +120,16 @@ def test_an_error_brings_the_servers_traceback():
         assert manager.Shy()._hidden() == "hidden"
 
 
-def test_what_cannot_be_pickled_changes_nothing(forked):
-    shared = forked.list()
+def test_what_cannot_be_pickled_changes_nothing(forked_manager):
+    shared = forked_manager.list()
     with pytest.raises((TypeError, pickle.PicklingError)):
         shared.append(threading.Lock())
     shared.append(1)
     assert shared[:] == [1]
 
 
-def test_each_thread_has_its_own_calls(forked):
-    gate, shared = forked.Event(), forked.list()
+def test_each_thread_has_its_own_calls(forked_manager):
+    gate, shared = forked_manager.Event(), forked_manager.list()
     threads = [threading.Thread(target=lambda: (gate.wait(), shared.append(1))) for _ in range(10)]
     for thread in threads:
         thread.start()
@@ -154,30 +139,30 @@ def test_each_thread_has_its_own_calls(forked):
     assert len(shared) == 10
 
 
-def test_a_set_is_like_a_set(forked):
-    shared = forked.set({1, 2})
+def test_a_set_is_like_a_set(forked_manager):
+    shared = forked_manager.set({1, 2})
     shared |= {3}
     shared -= {1}
     assert shared & {2, 3, 4} == {2, 3}
     assert sorted(shared) == [2, 3] and 2 in shared and len(shared) == 2
 
 
-def test_the_types_of_newer_pythons_are_there(forked):
-    shared = forked.dict(a=1)
+def test_the_types_of_newer_pythons_are_there(forked_manager):
+    shared = forked_manager.dict(a=1)
     shared |= {"b": 2}
     assert shared | {"c": 3} == {"a": 1, "b": 2, "c": 3}
-    numbers = forked.list([1, 2])
+    numbers = forked_manager.list([1, 2])
     assert numbers.copy() == [1, 2]
     numbers.clear()
     assert len(numbers) == 0
-    lock = forked.Lock()
+    lock = forked_manager.Lock()
     with lock:
         assert lock.locked()
     assert not lock.locked()
 
 
-def test_locks_keep_to_their_rules(forked):
-    lock, again, permits = forked.Lock(), forked.RLock(), forked.BoundedSemaphore(1)
+def test_locks_keep_to_their_rules(forked_manager):
+    lock, again, permits = forked_manager.Lock(), forked_manager.RLock(), forked_manager.BoundedSemaphore(1)
     assert lock.acquire() and not lock.acquire(False) and not lock.acquire(True, 0.01)
     lock.release()
     with pytest.raises(RuntimeError):
@@ -189,7 +174,7 @@ def test_locks_keep_to_their_rules(forked):
         again.release()
     with pytest.raises(ValueError, match="too many times"):
         permits.release()
-    condition = forked.Condition(lock)
+    condition = forked_manager.Condition(lock)
     with condition:
         assert not lock.acquire(False)
         assert not condition.wait(0.01)
@@ -201,15 +186,15 @@ def double(x):
     return 2 * x
 
 
-def test_a_pool_of_the_manager_works_for_all(forked):
-    with forked.Pool(2) as pool:
+def test_a_pool_of_the_manager_works_for_all(forked_manager):
+    with forked_manager.Pool(2) as pool:
         assert pool.map(double, range(5)) == [0, 2, 4, 6, 8]
         assert pool.apply_async(double, (4,)).get(10) == 8
         assert list(pool.imap(double, [1, 2])) == [2, 4]
 
 
-def test_queues_raise_what_queues_raise(forked):
-    inbox = forked.Queue(1)
+def test_queues_raise_what_queues_raise(forked_manager):
+    inbox = forked_manager.Queue(1)
     inbox.put(1)
     with pytest.raises(queue.Full):
         inbox.put_nowait(2)
@@ -218,14 +203,14 @@ def test_queues_raise_what_queues_raise(forked):
         inbox.get(timeout=0.01)
 
 
-def test_a_proxy_of_what_is_gone_says_so(forked):
-    numbers = forked.list()
+def test_a_proxy_of_what_is_gone_says_so(forked_manager):
+    numbers = forked_manager.list()
     frozen = pickle.dumps(numbers)
     link = numbers._link()
     link._has_travelled.clear()  # as if nobody was to get it
     link.travels = lambda ident: None
     del numbers, link
-    assert forked._number_of_objects() == 0
+    assert forked_manager._number_of_objects() == 0
     with pytest.raises(SharedObjectGone, match="nobody has referred"):
         pickle.loads(frozen)
 
@@ -285,8 +270,8 @@ def test_a_program_that_forgets_its_manager_ends_in_silence_and_takes_it_along(c
     ("typeid", "args"),
     [("dict", ({1: 2},)), ("list", ([1, 2],)), ("Array", ("i", [1, 2])), ("Value", ("i", 3)), ("Namespace", ())],
 )
-def test_plain_pickle_takes_every_kind_of_proxy(forked, typeid, args):
-    shared = getattr(forked, typeid)(*args)
+def test_plain_pickle_takes_every_kind_of_proxy(forked_manager, typeid, args):
+    shared = getattr(forked_manager, typeid)(*args)
     arrived = pickle.loads(pickle.dumps(shared))
     assert type(arrived) is type(shared) and str(arrived) == str(shared)
 
@@ -311,11 +296,11 @@ def test_calls_of_all_processes_and_threads_of_a_program_go_through_the_arena(ct
     call_with_lane(shared, own)
 
 
-def test_a_proxy_goes_to_another_program_and_is_used_there_over_a_socket(forked):
-    shared = forked.dict(inside=["here"])
+def test_a_proxy_goes_to_another_program_and_is_used_there_over_a_socket(forked_manager):
+    shared = forked_manager.dict(inside=["here"])
     there = subprocess.run(
         [sys.executable, "-c", "from manager_tasks import use_from_outside as use; use()"],
-        input=pickle.dumps((bytes(forked._authkey), pickle.dumps(shared))),
+        input=pickle.dumps((bytes(forked_manager._authkey), pickle.dumps(shared))),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         timeout=30,
@@ -329,18 +314,18 @@ def threads_of(pid):
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
-def test_the_lanes_of_threads_that_have_ended_are_gone(forked):
-    shared = forked.dict()
-    before = threads_of(forked._process.pid)
-    process = start(forked._ctx, call_in_threads, shared, 10)
+def test_the_lanes_of_threads_that_have_ended_are_gone(forked_manager):
+    shared = forked_manager.dict()
+    before = threads_of(forked_manager._process.pid)
+    process = start(forked_manager._ctx, call_in_threads, shared, 10)
     process.join()
     call_in_threads(shared, 10)
     assert shared["a"] == 9
-    wait_until(lambda: threads_of(forked._process.pid) <= before)
+    wait_until(lambda: threads_of(forked_manager._process.pid) <= before)
 
 
-def test_a_call_within_a_call_of_the_same_thread_has_its_own_answer(forked):
-    shared, inbox = forked.dict(a=1), forked.Queue()
+def test_a_call_within_a_call_of_the_same_thread_has_its_own_answer(forked_manager):
+    shared, inbox = forked_manager.dict(a=1), forked_manager.Queue()
 
     def handle(*_):
         shared["b"] = shared["a"] + 1
@@ -358,17 +343,17 @@ def test_a_call_within_a_call_of_the_same_thread_has_its_own_answer(forked):
 @pytest.mark.parametrize(
     "value", [None, -5, 1 << 80, 1.5, "text", "x" * 5000, b"y" * 300_000, (1, [2, {"a": "b"}]), {1, 2}, 1j, range(3)]
 )
-def test_values_of_all_sizes_come_as_they_went(forked, value):
-    shared = forked.dict()
+def test_values_of_all_sizes_come_as_they_went(forked_manager, value):
+    shared = forked_manager.dict()
     shared["key"] = value
     assert shared["key"] == value and type(shared["key"]) is type(value)
     shared["twice"] = [shared, value]
     assert shared["twice"][1] == value
 
 
-def test_an_array_goes_through_a_manager_and_stays_writable(forked):
+def test_an_array_goes_through_a_manager_and_stays_writable(forked_manager):
     numpy = pytest.importorskip("numpy")
-    shared = forked.list()
+    shared = forked_manager.list()
     shared.append(numpy.arange(100_000))
     there = shared[0]
     there[0] = 5
