@@ -15,7 +15,7 @@ flags=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -g -O1 -I"$core" -I"$here")
 build_core() { # flags...: the core and the runner, once per variant
     extra=("$@")
     objects=()
-    for source in "$core"/{arena,pages,block,copy,process,counts,lock,condition,channel,ledger,names,platform_linux,platform_linux_memory}.c "$here/runner.c"; do
+    for source in "$core"/{arena,pages,block,copy,process,counts,lock,condition,channel,ledger,names,platform_linux,platform_linux_memory,files_linux}.c "$here/runner.c"; do
         "${CC:-cc}" "${flags[@]}" "${extra[@]}" -c "$source" -o "$build/$(basename "$source").o"
         objects+=("$build/$(basename "$source").o")
     done
@@ -32,7 +32,7 @@ run() { # name, arguments...
     "$build/$name" "$@" || failed+=("$variant:$name")
 }
 
-tests=(test_platform test_arena test_copy test_lock test_condition test_channel test_ledger test_names)
+tests=(test_platform test_arena test_copy test_lock test_condition test_channel test_ledger test_names test_files)
 
 for variant in "${@:-all}"; do
     [ "$variant" = all ] && set -- plain asan ubsan tsan torture && break

@@ -8,6 +8,7 @@
 
 #include "channel.h"
 #include "condition.h"
+#include "files.h"
 #include "ledger.h"
 #include "lock.h"
 
@@ -65,6 +66,8 @@ static struct field fields[] = {
     F(psn_ring_slot, position), F(psn_ring_slot, slot),
     F(psn_slot, size), F(psn_slot, tag), F(psn_slot, message), F(psn_slot, tail),
     F(psn_handle, offset), F(psn_handle, generation),
+    F(psn_entry, size), F(psn_entry, mtime_ns), F(psn_entry, atime_ns), F(psn_entry, name_size), F(psn_entry, kind),
+    F(psn_entry, spare),
 };
 #define FIELDS (sizeof fields / sizeof fields[0])
 

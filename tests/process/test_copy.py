@@ -11,7 +11,7 @@ import pytest
 
 import procession
 import trees
-from procession.apps.copy import content, copy_tree, large, listing
+from procession.apps.copy import content, copy_tree, large, listing, plan
 from procession.apps.driver import PlanError
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's files")
@@ -228,13 +228,13 @@ def test_a_file_that_changed_after_it_was_listed_is_copied_as_it_is_now(
     source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source / "a").write_text("short")
-    take = listing.Listing._take
+    add = plan.Batches.add_packed
 
-    def take_and_grow(self: Any, folder: Any, entry: Any) -> None:
-        take(self, folder, entry)
+    def add_and_grow(self: Any, folder: Any, *entries: Any) -> None:
+        add(self, folder, *entries)
         (source / "a").write_text("longer than before")
 
-    monkeypatch.setattr(listing.Listing, "_take", take_and_grow)
+    monkeypatch.setattr(plan.Batches, "add_packed", add_and_grow)
     assert reasons(copy()) == {}
     assert trees.differences(source, target) == []
 
@@ -243,13 +243,13 @@ def test_a_file_that_vanished_after_it_was_listed_is_named(
     source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source / "a").write_text("short")
-    take = listing.Listing._take
+    add = plan.Batches.add_packed
 
-    def take_and_remove(self: Any, folder: Any, entry: Any) -> None:
-        take(self, folder, entry)
+    def add_and_remove(self: Any, folder: Any, *entries: Any) -> None:
+        add(self, folder, *entries)
         (source / "a").unlink()
 
-    monkeypatch.setattr(listing.Listing, "_take", take_and_remove)
+    monkeypatch.setattr(plan.Batches, "add_packed", add_and_remove)
     assert reasons(copy()) == {"a": "it vanished before it was copied"}
     assert os.listdir(target) == []
 

@@ -1,8 +1,6 @@
 """The plan of a copy, its globs and its names, without processes or files."""
 
 import os
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -11,7 +9,7 @@ from procession.apps.copy.filters import Filters
 from procession.apps.copy.ledger import Ledger
 from procession.apps.copy.plan import Batches, Folder, SharedFiles
 from procession.apps.copy.reasons import is_full, reason_of
-from procession.apps.copy.records import Answer, File, Trouble
+from procession.apps.copy.records import Answer, File, Link, Trouble, pack, unpack
 from procession.apps.copy.summary import summary_line
 
 
@@ -46,6 +44,26 @@ def test_batches_are_full_by_size() -> None:
     assert [pending.files for pending in batches.ready] == [2, 2]
 
 
+def test_packed_entries_come_back_as_they_were() -> None:
+    odd = os.fsdecode(b"a\nb\xff")
+    entries = [
+        File("a", 1, -1, 2**62, False),
+        File("seven77", 0, 0, 0, True),
+        Link("eight888", 3, 4, 5),
+        File("x" * 255, 2**62, 1, 2, False),
+        File(odd, 1, 1, 1, False),
+    ]
+    assert unpack(b"".join(pack(entry) for entry in entries)) == entries
+    batches = Batches("00000000")
+    (folder,) = folders("a")
+    batches.add(folder, entries[0])
+    batches.add_packed(folder, pack(entries[1]) + pack(entries[2]), 2, 3)
+    assert batches.room == (plan.BATCH_FILES - 3, plan.BATCH_BYTES - 4)
+    batches.flush()
+    (group,) = batches.ready[0].batch.groups
+    assert (group.length, group.entries) == (3, entries[:3])
+
+
 def test_a_folder_knows_its_path_by_its_present_name() -> None:
     (folder,) = folders("a")
     inner = folder.child("b")
@@ -57,12 +75,12 @@ def test_a_folder_knows_its_path_by_its_present_name() -> None:
 def test_files_with_several_names_are_forgotten_when_all_were_met() -> None:
     shared = SharedFiles()
     (folder,) = folders("a")
-    stat: Any = SimpleNamespace(st_dev=1, st_ino=2, st_nlink=3)
-    first, is_first = shared.meet(folder, "x", stat)
+    key = (1, 2)
+    first, is_first = shared.meet(folder, "x", 3, key)
     assert is_first and first.name == "x"
-    assert shared.meet(folder, "y", stat) == (first, False)
+    assert shared.meet(folder, "y", 3, key) == (first, False)
     assert len(shared) == 1
-    assert shared.meet(folder, "z", stat) == (first, False)
+    assert shared.meet(folder, "z", 3, key) == (first, False)
     assert len(shared) == 0
 
 
@@ -135,7 +153,7 @@ def test_what_a_full_target_left_untried_has_no_end(keeps: bool) -> None:
     batches.flush()
     ledger = Ledger(keeps=keeps, tells=False, stop_at_failure=False)
     troubles = [Trouble(0, 0, "unchanged", ""), Trouble(0, 2, "failed", "full")]
-    ledger.answer(batches.ready[0], Answer(troubles, ["a note"], "full"), lambda *_: None)
+    ledger.answer(batches.ready[0], Answer(troubles, ["a note"], "full", [(0, 3)]), lambda *_: None)
     result = ledger.close(4)
     assert (result.done, result.unchanged, result.failed, result.missing) == (1, 1, 1, 1)
     assert [outcome.name for outcome in result.failures] == ["a/y"] and result.notes == ["a note"]

@@ -69,5 +69,10 @@ class Slot:
     def advance(self, size_bytes: int) -> None:
         self._numbers[BYTES] += size_bytes
 
+    @property
+    def progress(self) -> "memoryview[int]":
+        """The numbers of files and bytes, for a loop that counts by itself."""
+        return self._numbers[FILES : BYTES + 1]
+
     def finish_file(self) -> None:
         self._numbers[FILES] += 1

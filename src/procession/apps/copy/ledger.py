@@ -84,11 +84,11 @@ class Ledger:
             self.counts["done"] += pending.files
             self.worked_bytes += pending.size_bytes
             return
-        last = answer.troubles[-1] if answer.full else None
+        untried = set(answer.untried)
         for number, group in enumerate(pending.batch.groups):
             for position, entry in enumerate(group.entries):
-                if last is not None and (number, position) > (last.group, last.entry):
-                    return  # not tried
+                if (number, position) in untried:
+                    continue
                 trouble = troubles.get((number, position))
                 status: Status = trouble.status if trouble is not None else "done"
                 reason = trouble.reason if trouble is not None else ""

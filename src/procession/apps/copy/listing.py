@@ -3,9 +3,10 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Protocol
 
-from procession.apps.copy import metadata, staging
+from procession.apps.copy import _files, metadata, staging
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.folders import READ, Tree, join
 from procession.apps.copy.large import LARGE_BYTES
@@ -81,44 +82,63 @@ class Listing:
             self._ends.skip(folder.source, "its content is on another file system")
             return
         kinds: dict[str, bool] | None = {} if folder.is_staged and not folder.is_new else None
+
+        def judge(name: str, is_folder: bool) -> bool:
+            if not self._filters.keeps(folder.source, name, is_folder):
+                return False
+            if staging.is_leftover(name):
+                self._ends.skip(join(folder.source, name), "it was left by a copy that was killed")
+                return False
+            if kinds is not None:
+                kinds[name] = is_folder
+            return True
+
+        doubtful = staging.PREFIX if kinds is None and self._filters.is_everything else ""
         # A descriptor of its own: the tree may close the other while a step is waited for.
-        with staging.readable(source) as fd, os.scandir(fd) as entries:
-            for number, entry in enumerate(entries):
-                name = entry.name
-                is_folder = entry.is_dir(follow_symlinks=False)
-                if not self._filters.keeps(folder.source, name, is_folder):
-                    continue
-                if staging.is_leftover(name):
-                    self._ends.skip(join(folder.source, name), "it was left by a copy that was killed")
-                    continue
-                if kinds is not None:
-                    kinds[name] = is_folder
-                if is_folder:
-                    inner.append(name)
-                else:
-                    self._take(folder, entry)
-                if number % 32 == 31:
+        with closing(_files.Lister(source, judge, doubtful.encode(), self._large_bytes)) as lister:
+            is_end = False
+            while not is_end:
+                packed, count, size_bytes, others, is_end = lister.read(*self._batches.room)
+                if count:
+                    self.totals.files += count
+                    self.totals.size_bytes += size_bytes
+                    self._batches.add_packed(folder, packed, count, size_bytes)
+                for name, mode, *rest in others:
+                    if not rest and not isinstance(mode, OSError):
+                        inner.append(name)
+                    else:
+                        self._take(folder, name, mode, *rest)
+                if not is_end:
                     yield
         if kinds is not None:
             self._target.keep_only(folder, kinds)
 
-    def _take(self, folder: Folder, entry: "os.DirEntry[str]") -> None:
-        name = entry.name
-        try:
-            found = entry.stat(follow_symlinks=False)
-        except OSError as error:
+    def _take(
+        self,
+        folder: Folder,
+        name: str,
+        mode: int | OSError,
+        size: int = 0,
+        mtime_ns: int = 0,
+        atime_ns: int = 0,
+        is_sparse: bool = False,
+        links: int = 1,
+        *key: int,
+    ) -> None:
+        """What is not as most files are."""
+        if isinstance(mode, OSError):
             self.totals.files += 1
-            self._ends.fail(join(folder.source, name), error)
+            self._ends.fail(join(folder.source, name), mode)
             return
-        kind = stat.S_IFMT(found.st_mode)
-        size = found.st_size
+        kind = stat.S_IFMT(mode)
         if kind == stat.S_IFREG:
             self.totals.files += 1
             self.totals.size_bytes += size
-            file = File(name, size, found.st_mtime_ns, found.st_atime_ns, found.st_blocks * 512 < size)
+            file = File(name, size, mtime_ns, atime_ns, is_sparse)
             shared = None
-            if found.st_nlink > 1:
-                shared, is_first = self.shared.meet(folder, name, found)
+            if links > 1:
+                device, inode = key
+                shared, is_first = self.shared.meet(folder, name, links, (device, inode))
                 if not is_first:
                     self._ends.link(shared, folder, file)
                     return
@@ -129,7 +149,7 @@ class Listing:
         elif kind == stat.S_IFLNK:
             self.totals.files += 1
             self.totals.size_bytes += size
-            self._batches.add(folder, Link(name, size, found.st_mtime_ns, found.st_atime_ns))
+            self._batches.add(folder, Link(name, size, mtime_ns, atime_ns))
         else:
             self._ends.skip(join(folder.source, name), f"it is {KINDS.get(kind, 'of a kind that cannot be copied')}")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from procession.apps.copy.folders import join
 from procession.apps.copy.metadata import Attributes
-from procession.apps.copy.records import Batch, File, Group, Link
+from procession.apps.copy.records import Batch, File, Group, Link, pack
 from procession.apps.copy.staging import temporary_name
 
 BATCH_FILES = 64
@@ -84,12 +84,11 @@ class SharedFiles:
     def __len__(self) -> int:
         return len(self._known)
 
-    def meet(self, folder: Folder, name: str, stat: os.stat_result) -> tuple[Shared, bool]:
-        """The file, and whether this is the first of its names."""
-        key = stat.st_dev, stat.st_ino
+    def meet(self, folder: Folder, name: str, links: int, key: tuple[int, int]) -> tuple[Shared, bool]:
+        """The file with device and inode `key`, and whether this is the first of its names."""
         shared = self._known.get(key)
         if shared is None:
-            shared = self._known[key] = Shared(stat.st_nlink - 1, folder, name)
+            shared = self._known[key] = Shared(links - 1, folder, name)
             return shared, True
         shared.names_left -= 1
         if shared.names_left <= 0:
@@ -110,7 +109,20 @@ class Pending:
 
     @property
     def files(self) -> int:
-        return sum(len(group.entries) for group in self.batch.groups)
+        return sum(group.length for group in self.batch.groups)
+
+
+@dataclass(slots=True, eq=False)
+class _Gathered:
+    """The entries of one folder in the batch that is being filled."""
+
+    folder: Folder
+    count: int = 0
+    pieces: list[bytes] = field(default_factory=list)
+
+    def group(self) -> Group:
+        folder = self.folder
+        return Group(folder.source, folder.target, folder.is_new, self.count, b"".join(self.pieces))
 
 
 class Batches:
@@ -123,9 +135,14 @@ class Batches:
         self._clear()
 
     def _clear(self) -> None:
-        self._groups: list[tuple[Folder, list[File | Link]]] = []
+        self._groups: list[_Gathered] = []
         self._shared: dict[tuple[int, int], Shared] = {}
         self._count = self._bytes = 0
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many files, and how many bytes of them, the present batch still takes."""
+        return BATCH_FILES - self._count, BATCH_BYTES - self._bytes
 
     def number(self) -> int:
         self._next += 1
@@ -135,15 +152,26 @@ class Batches:
         return temporary_name(self._run, number)
 
     def add(self, folder: Folder, entry: File | Link, shared: Shared | None = None) -> None:
-        if not self._groups or self._groups[-1][0] is not folder:
-            folder.pending += 1
-            self._groups.append((folder, []))
-        entries = self._groups[-1][1]
+        gathered = self._gather(folder)
         if shared is not None:
-            self._shared[len(self._groups) - 1, len(entries)] = shared
-        entries.append(entry)
-        self._count += 1
-        self._bytes += entry.size
+            self._shared[len(self._groups) - 1, gathered.count] = shared
+        self._add(gathered, pack(entry), 1, entry.size)
+
+    def add_packed(self, folder: Folder, packed: bytes, count: int, size_bytes: int) -> None:
+        """`count` entries at once, no more than there is room for."""
+        self._add(self._gather(folder), packed, count, size_bytes)
+
+    def _gather(self, folder: Folder) -> "_Gathered":
+        if not self._groups or self._groups[-1].folder is not folder:
+            folder.pending += 1
+            self._groups.append(_Gathered(folder))
+        return self._groups[-1]
+
+    def _add(self, gathered: "_Gathered", packed: bytes, count: int, size_bytes: int) -> None:
+        gathered.pieces.append(packed)
+        gathered.count += count
+        self._count += count
+        self._bytes += size_bytes
         if self._count >= BATCH_FILES or self._bytes >= BATCH_BYTES:
             self.flush()
 
@@ -152,7 +180,7 @@ class Batches:
         if not self._groups:
             return
         number = self.number()
-        groups = [Group(folder.source, folder.target, folder.is_new, entries) for folder, entries in self._groups]
+        groups = [each.group() for each in self._groups]
         batch = Batch(number, self.name(number), groups)
-        self.ready.append(Pending(batch, [folder for folder, _ in self._groups], self._shared, self._bytes))
+        self.ready.append(Pending(batch, [each.folder for each in self._groups], self._shared, self._bytes))
         self._clear()

@@ -1,12 +1,13 @@
 """What travels between the parts of a copy: what is asked for, what workers get, what became of each name.
 
-Workers get tuples, not objects: a batch of 64 files is packed and unpacked in the time that one file takes to copy.
+Workers get the entries of a batch as bytes, as the listing packed them: most are copied without ever becoming objects.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from procession.apps.copy import _files
 from procession.apps.driver import Result
 from procession.apps.outcome import Status
 
@@ -57,7 +58,30 @@ class Group(NamedTuple):
     """The folder, relative to the target's root."""
     is_new: bool
     """Nobody but this run has put anything into the target folder, and it does not have its real name yet."""
-    entries: "list[File | Link]"
+    length: int
+    """How many entries there are."""
+    packed: bytes
+    """The entries, as in `pack()`."""
+
+    @property
+    def entries(self) -> "list[File | Link]":
+        return unpack(self.packed)
+
+
+def pack(entry: "File | Link") -> bytes:
+    """An entry as bytes (struct psn_entry and a name); those of several are joined."""
+    if isinstance(entry, Link):
+        return _files.pack(*entry, _files.LINK)
+    return _files.pack(*entry[:4], _files.SPARSE if entry.is_sparse else _files.FILE)
+
+
+def unpack(packed: bytes) -> "list[File | Link]":
+    return [
+        Link(name, size, mtime_ns, atime_ns)
+        if kind == _files.LINK
+        else File(name, size, mtime_ns, atime_ns, kind == _files.SPARSE)
+        for name, size, mtime_ns, atime_ns, kind in _files.unpack(packed)
+    ]
 
 
 class Batch(NamedTuple):
@@ -97,7 +121,9 @@ class Answer(NamedTuple):
     notes: list[str]
     """What was left out everywhere, such as attributes that the target cannot keep."""
     full: str = ""
-    """Why nothing more can be written, if so; entries from the last trouble on were not tried."""
+    """Why nothing more can be written, if so."""
+    untried: Sequence[tuple[int, int]] = ()
+    """Group and place of the entries that have no end because of that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,26 +17,27 @@ from hashlib import blake2b
 
 from procession.apps.copy.folders import READ, remove_tree
 
+PREFIX = ".procession-"
 _LEFTOVER = re.compile(r"\.procession-[0-9a-f]{8}-[0-9]+\.tmp|\.procession-[0-9a-f]{16}-[0-9a-f]{16}\.partial")
 
 
 def temporary_name(run: str, number: int) -> str:
     """`run` is eight hexadecimal digits; short, so that it fits wherever a file's name does."""
-    return f".procession-{run}-{number}.tmp"
+    return f"{PREFIX}{run}-{number}.tmp"
 
 
 def partial_name(name: str, source: str) -> str:
-    return f".procession-{_digest(name)}-{_digest(source)}.partial"
+    return f"{PREFIX}{_digest(name)}-{_digest(source)}.partial"
 
 
 def is_partial_of(found: str, name: str) -> bool:
     """Whether `found` is the temporary name of a folder `name`, wherever that was copied from."""
-    return found.startswith(f".procession-{_digest(name)}-") and found.endswith(".partial")
+    return found.startswith(f"{PREFIX}{_digest(name)}-") and found.endswith(".partial")
 
 
 def is_leftover(name: str) -> bool:
     """Whether it is a name that copies use for what is not whole."""
-    return name.startswith(".procession-") and _LEFTOVER.fullmatch(name) is not None
+    return name.startswith(PREFIX) and _LEFTOVER.fullmatch(name) is not None
 
 
 def _digest(text: str) -> str:

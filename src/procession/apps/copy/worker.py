@@ -7,9 +7,10 @@ name until all is whole.  Everywhere else it is written under a temporary name, 
 import fcntl
 import os
 import stat
+from collections.abc import Sequence
 from typing import Any
 
-from procession.apps.copy import content, metadata
+from procession.apps.copy import _files, content, metadata
 from procession.apps.copy.board import Board, Slot
 from procession.apps.copy.folders import Tree, join
 from procession.apps.copy.reasons import CHANGED, Refused, is_full, reason_of
@@ -43,6 +44,7 @@ class Worker:
         self.slot = slot
         self.ways = content.Ways()
         self.notes: set[str] = set()
+        self._small = _files.SmallFiles(content.SMALL_BYTES + 1, slot.progress)
 
     def close(self) -> None:
         self.source.close()
@@ -54,32 +56,64 @@ class Worker:
         self.slot.begin(batch.number)
         self.notes.clear()
         troubles: list[Trouble] = []
+        untried: list[tuple[int, int]] = []
+        full = ""
         for number, group in enumerate(batch.groups):
-            full = self._copy_group(number, group, batch.temporary, troubles)
             if full:
-                return Answer(troubles, list(self.notes), full)
-        return Answer(troubles, list(self.notes))
+                untried += [(number, position) for position in range(group.length)]
+                continue
+            full, left = self._copy_group(number, group, batch.temporary, troubles)
+            untried += [(number, position) for position in left]
+        return Answer(troubles, list(self.notes), full, untried)
 
-    def _copy_group(self, number: int, group: Group, temporary: str, troubles: list[Trouble]) -> str:
-        slot = self.slot
+    def _copy_group(
+        self, number: int, group: Group, temporary: str, troubles: list[Trouble]
+    ) -> tuple[str, Sequence[int]]:
+        """Why nothing more can be written, if so, and which entries were not tried because of that."""
         try:
             source, target = self.source.open(group.source), self.target.open(group.target)
         except Exception as error:
-            troubles += [Trouble(number, entry, "failed", reason_of(error)) for entry in range(len(group.entries))]
-            return ""
-        slot.show(join(group.source, group.entries[0].name))
-        for position, entry in enumerate(group.entries):
+            troubles += [Trouble(number, position, "failed", reason_of(error)) for position in range(group.length)]
+            return "", ()
+        left = self._copy_plain(number, group, source, target, troubles)
+        if not left:
+            return "", ()
+        entries = group.entries
+        self.slot.show(join(group.source, entries[left[0]].name))
+        for place, position in enumerate(left):
             try:
-                is_copied = self._copy_entry(entry, group, source, target, temporary)
+                is_copied = self._copy_entry(entries[position], group, source, target, temporary)
             except Exception as error:
                 troubles.append(Trouble(number, position, "failed", reason_of(error)))
                 if is_full(error):
-                    return reason_of(error)
+                    return reason_of(error), left[place + 1 :]
             else:
                 if not is_copied:
                     troubles.append(Trouble(number, position, "unchanged", ""))
-            slot.finish_file()
-        return ""
+            self.slot.finish_file()
+        return "", ()
+
+    def _copy_plain(
+        self, number: int, group: Group, source: int, target: int, troubles: list[Trouble]
+    ) -> Sequence[int]:
+        """Do what can be done without a look at each entry; the places of the others."""
+        wishes = self.wishes
+        if group.is_new:
+            if wishes.verify or wishes.fsync:
+                return range(group.length)
+            ends = self._small.copy(source, target, group.packed)
+        elif wishes.update and not wishes.checksum:
+            ends = self._small.compare(source, target, group.packed)
+            troubles += [
+                Trouble(number, position, "unchanged", "")
+                for position, end in enumerate(ends)
+                if end == _files.UNCHANGED
+            ]
+        else:
+            return range(group.length)
+        if _files.LEFT not in ends:
+            return ()
+        return [position for position, end in enumerate(ends) if end == _files.LEFT]
 
     def _copy_entry(self, entry: File | Link, group: Group, source: int, target: int, temporary: str) -> bool:
         """Whether it had to be copied."""
@@ -180,7 +214,8 @@ class Worker:
             raise Refused(CHANGED)
         attributes = metadata.attributes_of(source)
         # Nobody may read or change what is not whole, and does not have its owner yet.
-        is_plain = is_new and not attributes and metadata.is_own(found)
+        # Writing takes the bits off that lend an owner's rights.
+        is_plain = is_new and not attributes and metadata.is_own(found) and not found.st_mode & metadata.SPECIAL_BITS
         fd = os.open(name, TARGET_FLAGS, stat.S_IMODE(found.st_mode) if is_plain else 0o600, dir_fd=target)
         try:
             if not is_new:

@@ -1,0 +1,161 @@
+/* files_linux.c: files.h on Linux.  A small file takes nine system calls, in the order that apps/copy/worker.py has, too. */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define NS 1000000000
+#define SPECIAL_BITS (S_ISUID | S_ISGID) /* writing takes them off again */
+
+/* One entry after the other; stops at one that does not fit into what there is. */
+struct walk {
+    const uint8_t *next, *end;
+    struct psn_entry entry;
+    const char *name;
+};
+
+static bool step(struct walk *walk) {
+    size_t left = (size_t)(walk->end - walk->next);
+    if (left < sizeof walk->entry)
+        return false;
+    memcpy(&walk->entry, walk->next, sizeof walk->entry);
+    size_t room = psn_entry_room(walk->entry.name_size);
+    if (left < room)
+        return false;
+    walk->name = (const char *)walk->next + sizeof walk->entry;
+    walk->next += room;
+    return walk->name[walk->entry.name_size] == 0;
+}
+
+static int64_t time_ns(struct timespec time) {
+    return (int64_t)time.tv_sec * NS + time.tv_nsec;
+}
+
+static struct timespec time_of(int64_t ns) {
+    int64_t rest = ns % NS < 0 ? ns % NS + NS : ns % NS; /* before 1970, too, nanoseconds count upwards */
+    return (struct timespec){(ns - rest) / NS, rest};
+}
+
+static bool is_as_listed(const struct psn_entry *entry, const struct stat *found) {
+    return S_ISREG(found->st_mode) && found->st_size == entry->size && time_ns(found->st_mtim) == entry->mtime_ns;
+}
+
+static bool is_full(int error) {
+    return error == ENOSPC || error == EDQUOT || error == EROFS;
+}
+
+struct copier {
+    int source, target;
+    uint8_t *room;
+    size_t room_size;
+    uid_t user;
+    gid_t group;
+    bool is_proved; /* the target gives a new file the owner and the mode that it is made with */
+    bool is_full;
+};
+
+static bool write_all(int fd, const uint8_t *data, size_t size) {
+    while (size > 0) {
+        ssize_t count = write(fd, data, size);
+        if (count <= 0)
+            return false;
+        data += count;
+        size -= (size_t)count;
+    }
+    return true;
+}
+
+static bool proves(struct copier *copier, int fd, const struct stat *wanted) {
+    struct stat made;
+    if (!copier->is_proved)
+        copier->is_proved = fstat(fd, &made) == 0 && made.st_uid == wanted->st_uid && made.st_gid == wanted->st_gid &&
+                            made.st_mode == wanted->st_mode;
+    return copier->is_proved;
+}
+
+static bool write_file(struct copier *copier, const char *name, const struct stat *found, const struct psn_entry *entry) {
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(copier->target, name, flags, found->st_mode & 07777);
+    if (fd < 0) {
+        copier->is_full = is_full(errno);
+        return false;
+    }
+    /* The time comes last: a file that has its source's is whole. */
+    struct timespec times[2] = {time_of(entry->atime_ns), found->st_mtim};
+    bool is_whole = proves(copier, fd, found) && write_all(fd, copier->room, (size_t)entry->size) && futimens(fd, times) == 0;
+    if (!is_whole)
+        copier->is_full = is_full(errno);
+    is_whole = close(fd) == 0 && is_whole;
+    if (!is_whole)
+        unlinkat(copier->target, name, 0);
+    return is_whole;
+}
+
+static bool copy_file(struct copier *copier, const char *name, const struct psn_entry *entry) {
+    if (entry->kind == PSN_ENTRY_LINK || entry->size < 0 || (uint64_t)entry->size >= copier->room_size)
+        return false;
+    /* Not to wait for a writer if a fifo has taken the file's place. */
+    int fd = openat(copier->source, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    struct stat found;
+    /* One byte more than it had: a file that has grown gives it.  Whether it changes while it is read, its time tells. */
+    bool is_plain = pread(fd, copier->room, (size_t)entry->size + 1, 0) == entry->size && fstat(fd, &found) == 0 &&
+                    is_as_listed(entry, &found) && found.st_uid == copier->user && found.st_gid == copier->group &&
+                    !(found.st_mode & SPECIAL_BITS) && flistxattr(fd, NULL, 0) <= 0;
+    if (is_plain && entry->kind == PSN_ENTRY_SPARSE)
+        is_plain = lseek(fd, 0, SEEK_HOLE) == entry->size;
+    bool is_done = is_plain && write_file(copier, name, &found, entry);
+    close(fd);
+    return is_done;
+}
+
+size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size, uint8_t *ends,
+                      struct psn_files_progress progress) {
+    struct walk walk = {.next = entries, .end = (const uint8_t *)entries + size};
+    struct copier copier = {source, target, room, room_size, geteuid(), getegid(), false, false};
+    size_t count = 0;
+    while (step(&walk)) {
+        ends[count] = PSN_FILE_LEFT;
+        if (!copier.is_full && copy_file(&copier, walk.name, &walk.entry)) {
+            ends[count] = PSN_FILE_DONE;
+            add_relaxed(progress.bytes, (uint64_t)walk.entry.size);
+            add_relaxed(progress.files, 1);
+        }
+        count++;
+    }
+    return count;
+}
+
+static bool is_there(int source, int target, const char *name, const struct psn_entry *entry, bool may_give) {
+    struct stat there, found;
+    if (entry->kind == PSN_ENTRY_LINK || fstatat(target, name, &there, AT_SYMLINK_NOFOLLOW) || !is_as_listed(entry, &there))
+        return false;
+    if (fstatat(source, name, &found, AT_SYMLINK_NOFOLLOW) || !is_as_listed(entry, &found))
+        return false;
+    /* What shares its file with others there, and does not here, is made anew. */
+    if (there.st_nlink > 1 && found.st_nlink == 1)
+        return false;
+    return there.st_mode == found.st_mode && (!may_give || (there.st_uid == found.st_uid && there.st_gid == found.st_gid));
+}
+
+size_t psn_files_compare(int source, int target, const void *entries, size_t size, uint8_t *ends,
+                         struct psn_files_progress progress) {
+    struct walk walk = {.next = entries, .end = (const uint8_t *)entries + size};
+    bool may_give = geteuid() == 0;
+    size_t count = 0;
+    while (step(&walk)) {
+        ends[count] = PSN_FILE_LEFT;
+        if (is_there(source, target, walk.name, &walk.entry, may_give)) {
+            ends[count] = PSN_FILE_UNCHANGED;
+            add_relaxed(progress.bytes, (uint64_t)walk.entry.size);
+            add_relaxed(progress.files, 1);
+        }
+        count++;
+    }
+    return count;
+}
