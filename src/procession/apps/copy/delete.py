@@ -4,6 +4,8 @@ What a filter leaves out is not touched in the target either.
 """
 
 import os
+import stat
+from collections.abc import Iterator
 
 from procession.apps.copy import staging
 from procession.apps.copy.filters import Filters
@@ -12,6 +14,7 @@ from procession.apps.copy.ledger import Ledger
 from procession.apps.copy.reasons import reason_of
 from procession.apps.copy.records import Root
 from procession.apps.copy.roots import Roots
+from procession.apps.copy.worker import Worker
 
 NOT_DELETED = "nothing was deleted, because not everything could be copied"
 
@@ -38,24 +41,28 @@ def _walk(source: Tree, target: Tree, filters: Filters) -> list[str]:
     folders = [""]
     while folders:
         path = folders.pop()
+        here: list[str] = []
         try:
-            ours = _names(source, path)
-            theirs = _names(target, path)
+            ours = source.open(path)
+            for name, is_folder in _entries(target, path):
+                if staging.is_leftover(name) or not filters.keeps(path, name, is_folder):
+                    continue
+                found = Worker.look(ours, name)
+                if found is None:
+                    here += _removable(target, path, name, is_folder, filters)
+                elif is_folder and stat.S_ISDIR(found.st_mode):
+                    folders.append(join(path, name))
         except OSError:
             continue  # the copy will say why; what cannot be compared is not removed
-        for name, is_folder in theirs.items():
-            if staging.is_leftover(name) or not filters.keeps(path, name, is_folder):
-                continue
-            if name not in ours:
-                extras += _removable(target, path, name, is_folder, filters)
-            elif is_folder and ours[name]:
-                folders.append(join(path, name))
+        extras += here
     return extras
 
 
-def _names(tree: Tree, path: str) -> dict[str, bool]:
+def _entries(tree: Tree, path: str) -> Iterator[tuple[str, bool]]:
+    """Names, and whether each is a folder; one after the other, for there may be a million."""
     with staging.readable(tree.open(path)) as fd, os.scandir(fd) as entries:
-        return {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        for entry in entries:
+            yield entry.name, entry.is_dir(follow_symlinks=False)
 
 
 def _removable(target: Tree, path: str, name: str, is_folder: bool, filters: Filters) -> list[str]:
@@ -68,7 +75,7 @@ def _removable(target: Tree, path: str, name: str, is_folder: bool, filters: Fil
     folders = [whole]
     while folders:
         folder = folders.pop()
-        for inner, is_inner_folder in _names(target, folder).items():
+        for inner, is_inner_folder in _entries(target, folder):
             if not filters.keeps(folder, inner, is_inner_folder):
                 is_protected = True
             elif is_inner_folder:
