@@ -53,7 +53,16 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The table of benchmarks beside all peers, docs/benchmarks.md and its picture; or what the arguments ask for."""
+    """The tables beside all peers, in docs/; or one: `-- images`, `-- copy`, `-- --only pool`, each with its options."""
     session.install(".[bench]")
-    page = ("--page", "docs", "--json", "docs/benchmarks.json")
-    session.run("python", "-m", "benchmarks", *(session.posargs or page))
+    pages = {
+        "": ("benchmarks", "--page", "docs", "--json", "docs/benchmarks.json"),
+        "images": ("benchmarks.images", "--page", "docs/images.md"),
+        "copy": ("benchmarks.copies", "--page", "docs/copy.md"),
+    }
+    first, *options = session.posargs or [""]
+    if first not in pages:
+        session.run("python", "-m", "benchmarks", *session.posargs)
+        return
+    for module, *page in [pages[first]] if first else pages.values():
+        session.run("python", "-m", module, *(options or page))

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import images_corpus, images_quality
+from benchmarks.programs import peaks_mb, put_into_page, say, verdicts
 
 SIZE = 128
 COUNT = 300
@@ -94,6 +95,9 @@ def sides(corpus: Path) -> dict[str, Callable[[Path], list[str]]]:
         found["mogrify"] = lambda out: many(f"mogrify -path {out} -thumbnail {SIZE}x{SIZE}")
         hint = f"-define jpeg:size={2 * SIZE}x{2 * SIZE}"
         found["mogrify, told the size"] = lambda out: many(f"mogrify -path {out} {hint} -thumbnail {SIZE}x{SIZE}")
+    for name in ("vipsthumbnail", "mogrify"):
+        if name not in found:
+            say(f"{name} is left out: it is not installed")
     return found
 
 
@@ -111,28 +115,6 @@ def processors_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def worker_memory_mb(command: list[str], out: Path) -> float:
-    """The most that any process under `command` had of its own, in megabytes: its peak without what is shared with others."""
-    import psutil
-
-    peak = 0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                try:
-                    peak = max(peak, peak_bytes(child.pid))
-                except (psutil.Error, OSError):
-                    continue
-            time.sleep(0.02)
-    return peak / 1e6
-
-
-def peak_bytes(pid: int) -> int:
-    """A process's largest resident size so far."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-
-
 def measure(corpus: Path, work: Path, rounds: int, only: list[str]) -> dict[str, dict[str, list[float]]]:
     """Seconds of each side, by rounds: from start to end, and of processors."""
     commands = {name: make for name, make in sides(corpus).items() if not only or name in only}
@@ -146,7 +128,7 @@ def measure(corpus: Path, work: Path, rounds: int, only: list[str]) -> dict[str,
             elapsed_s, cpu_s = timed(make(out), out)
             seconds[name].append(elapsed_s)
             cpu[name].append(cpu_s)
-            print(f"{name}: {elapsed_s:.2f} s, {cpu_s:.2f} s of processors", file=sys.stderr, flush=True)
+            say(f"{name}: {elapsed_s:.2f} s, {cpu_s:.2f} s of processors")
     return {"seconds": seconds, "cpu": cpu}
 
 
@@ -174,13 +156,17 @@ def table_of(facts: dict[str, object], count: int) -> str:
     return "\n".join(lines)
 
 
-def put_into_page(page: Path, table: str) -> None:
-    """Between the marks."""
-    before, start, rest = page.read_text().partition("<!-- figures -->\n")
-    _, end, after = rest.partition("<!-- end of figures -->")
-    if not start or not end:
-        raise SystemExit(f"{page} has no marks for the figures")
-    page.write_text(f"{before}{start}{table}\n{end}{after}")
+def goals_of(facts: dict[str, object]) -> list[str]:
+    """Whether each is reached."""
+    seconds: dict[str, list[float]] = facts["seconds"]  # type: ignore[assignment]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    lines = verdicts("images", {name: median / medians[PROCESSION] for name, median in medians.items()}, GOALS)
+    if "memory_mb" in facts:
+        is_small = facts["memory_mb"] < MEMORY_GOAL_MB  # type: ignore[operator]
+        lines.append(
+            f"images, largest worker: {facts['memory_mb']:.0f} MB, goal {MEMORY_GOAL_MB}: {'yes' if is_small else 'NO'}"
+        )
+    return lines
 
 
 def main() -> None:
@@ -205,17 +191,18 @@ def main() -> None:
         facts: dict[str, object] = dict(measure(corpus, work, options.rounds, options.only))
         if not options.only:
             out = work / "memory"
-            facts["memory_mb"] = worker_memory_mb(sides(corpus)[PROCESSION](out), out)
+            facts["memory_mb"] = peaks_mb(sides(corpus)[PROCESSION](out))[1]
         if options.quality:
             folders = {name: work / f"{name.replace(' ', '-')}-0" for name in facts["seconds"]}  # type: ignore[attr-defined]
             folders = {name: folder for name, folder in folders.items() if any(os.scandir(folder))}
             facts["ssim"] = images_quality.compare(corpus, folders, SIZE)
         table = table_of(facts, options.count)
         print(table)
+        print("\n".join(goals_of(facts)))
         if options.json:
             options.json.write_text(json.dumps(facts, indent=1))
         if options.page:
-            put_into_page(options.page, table)
+            put_into_page(options.page, "figures", table)
 
 
 if __name__ == "__main__":

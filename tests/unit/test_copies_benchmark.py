@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from benchmarks import copies
+from benchmarks import copies, copies_memory, programs
 
 import trees
 
@@ -19,8 +19,28 @@ def test_every_goal_is_of_a_side() -> None:
 
 
 def test_the_table_has_seconds_and_ratios() -> None:
-    figures = {"small": {copies.PROCESSION: 0.5, "cp -a": 1.0}}
-    assert copies.table(figures).splitlines()[2:] == ["| **procession copy** | 0.50 |", "| cp -a | 1.00 (2.00) |"]
+    figures = {"small": {copies.PROCESSION: 0.5, "cp -a": 1.0}, "large": {copies.PROCESSION: 2.0}}
+    assert copies.table(figures).splitlines()[2:] == [
+        "| **procession copy** | 0.50 | 2.00 |",
+        "| cp -a | 1.00 (2.00) |  |",
+    ]
+
+
+def test_goals_are_told_of_what_was_measured() -> None:
+    told = programs.verdicts("small", {"cp -a": 2.0, "rsync -a": 1.7}, copies.GOALS["small"])
+    assert told == [
+        "small, cp -a: 2.00 times as fast, goal 1.80: yes",
+        "small, rsync -a: 1.70 times as fast, goal 1.80: NO",
+    ]
+
+
+def test_memory_is_of_all_processes_and_flat_or_not(tmp_path: Path) -> None:
+    peaks = copies_memory.measure_tree(tmp_path, 30, 20)
+    assert all(5 < own < 500 for own, _ in peaks.values())
+    assert list(tmp_path.iterdir()) == []
+    few, many = {"copied": (30, 20), "unchanged": (30, 20), "deleted": (30, 0)}, {"copied": (90, 20)}
+    assert copies_memory.verdict({"few": few, "many": few}).endswith("1.00 times as much, goal 1.20: yes")
+    assert copies_memory.verdict({"few": few, "many": few | many}).endswith("3.00 times as much, goal 1.20: NO")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from benchmarks import images, images_corpus, images_quality
+from benchmarks import images, images_corpus, images_quality, programs
 from PIL import Image, ImageFilter
 
 
@@ -20,12 +20,17 @@ def test_the_table_names_the_goals_and_how_much_faster_we_are() -> None:
         "",
         "Largest worker: 120 MB (goal: less than 150).",
     ]
+    assert images.goals_of(facts) == [
+        "images, vipsthumbnail: 2.00 times as fast, goal 1.20: yes",
+        "images, decode alone: 0.80 times as fast, goal 0.90: NO",
+        "images, largest worker: 120 MB, goal 150: yes",
+    ]
 
 
 def test_the_figures_take_the_place_of_the_old_ones(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n")
-    images.put_into_page(page, "new")
+    programs.put_into_page(page, "figures", "new")
     assert page.read_text() == "before\n<!-- figures -->\nnew\n<!-- end of figures -->\nafter\n"
 
 
