@@ -11,7 +11,7 @@ import pytest
 
 import procession
 import trees
-from procession.apps.copy import content, copy_tree, large, listing, plan
+from procession.apps.copy import content, copy_tree, large, listing, plan, staging
 from procession.apps.driver import PlanError
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's files")
@@ -119,6 +119,21 @@ def test_large_files_are_split_and_whole(
     assert copy().done == 2
     assert trees.differences(source, target) == []
     assert leftovers(target.parent) == []
+
+
+def test_a_full_folder_that_a_killed_run_left_is_gone_on_with(source: Path, target: Path, copy: Any) -> None:
+    """With files of this run under temporary names in it while what does not belong there is removed."""
+    for number in range(1500):
+        (source / str(number)).write_text("x")
+    (source / "kind").mkdir()
+    left = target.parent / staging.partial_name(target.name, os.path.realpath(source))
+    left.mkdir()
+    for number in range(0, 1500, 2):
+        (left / str(number)).write_text("half")
+    for name in ("stranger", "kind", staging.temporary_name("0" * 8, 1)):
+        (left / name).touch()
+    assert reasons(copy()) == {}
+    assert trees.differences(source, target) == []
 
 
 def test_special_files_are_skipped_with_a_word(source: Path, target: Path, copy: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 
 from procession.apps.copy.board import Board
 from procession.apps.copy.filters import Filters
@@ -32,7 +33,7 @@ class DryTarget(Target):
             folder.is_new = False
         self._open[folder] = None
 
-    def keep_only(self, folder: Folder, kinds: dict[str, bool]) -> None:
+    def keep_only(self, folder: Folder, is_wanted: Callable[[str, bool], bool]) -> None:
         """Nothing is removed."""
 
     def _complete(self, folder: Folder) -> None:

@@ -15,6 +15,7 @@ from procession.apps.copy.reasons import Refused
 from procession.apps.copy.records import File, Link
 from procession.apps.copy.roots import Roots
 from procession.apps.copy.target import Target
+from procession.apps.copy.worker import Worker
 
 KINDS = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
@@ -55,20 +56,34 @@ class Listing:
 
     def steps(self, root: Folder) -> Iterator[None]:
         """List everything; each step ends where a batch may be ready."""
-        # Folders are made when their turn comes, so that few are open at a time.
-        waiting: list[tuple[Folder, bool]] = [(root, True)]
+        # Folders are made when their turn comes: few are open at a time, and of the others there are only the names.
+        waiting: list[tuple[Folder, list[str]]] = []
+        yield from self._step(root, waiting, is_made=True)
         while waiting:
-            folder, is_made = waiting.pop()
-            inner: list[str] = []
-            try:
-                yield from self._list(folder, inner, is_made)
-            except (OSError, Refused) as error:
-                self._ends.fail(folder.source or ".", error)
-            waiting += [(folder.child(name), False) for name in reversed(inner)]
-            self._target.release(folder)
-            yield
+            parent, names = waiting[-1]
+            folder = parent.child(names.pop())
+            if not names:
+                waiting.pop()
+                self._target.release(parent)
+            yield from self._step(folder, waiting)
         self._batches.flush()
         self.totals.is_listed = True
+
+    def _step(
+        self, folder: Folder, waiting: list[tuple[Folder, list[str]]], *, is_made: bool = False
+    ) -> Iterator[None]:
+        """List a folder; it waits, not released, if there are others in it."""
+        inner: list[str] = []
+        try:
+            yield from self._list(folder, inner, is_made)
+        except (OSError, Refused) as error:
+            self._ends.fail(folder.source or ".", error)
+        if inner:
+            inner.reverse()
+            waiting.append((folder, inner))
+        else:
+            self._target.release(folder)
+        yield
 
     def _list(self, folder: Folder, inner: list[str], is_made: bool) -> Iterator[None]:
         source = self.tree.open(folder.source)
@@ -81,7 +96,9 @@ class Listing:
         if self._device is not None and found.st_dev != self._device:
             self._ends.skip(folder.source, "its content is on another file system")
             return
-        kinds: dict[str, bool] | None = {} if folder.is_staged and not folder.is_new else None
+        if folder.is_staged and not folder.is_new:
+            # Before anything of this run is put into it.
+            self._target.keep_only(folder, lambda name, is_folder: self._has(folder, source, name, is_folder))
 
         def judge(name: str, is_folder: bool) -> bool:
             if not self._filters.keeps(folder.source, name, is_folder):
@@ -89,11 +106,9 @@ class Listing:
             if staging.is_leftover(name):
                 self._ends.skip(join(folder.source, name), "it was left by a copy that was killed")
                 return False
-            if kinds is not None:
-                kinds[name] = is_folder
             return True
 
-        doubtful = staging.PREFIX if kinds is None and self._filters.is_everything else ""
+        doubtful = staging.PREFIX if self._filters.is_everything else ""
         # A descriptor of its own: the tree may close the other while a step is waited for.
         with closing(_files.Lister(source, judge, doubtful.encode(), self._large_bytes)) as lister:
             is_end = False
@@ -110,8 +125,13 @@ class Listing:
                         self._take(folder, name, mode, *rest)
                 if not is_end:
                     yield
-        if kinds is not None:
-            self._target.keep_only(folder, kinds)
+
+    def _has(self, folder: Folder, source: int, name: str, is_folder: bool) -> bool:
+        """Whether a name is among what is copied, and of that kind."""
+        if staging.is_leftover(name) or not self._filters.keeps(folder.source, name, is_folder):
+            return False
+        found = Worker.look(source, name)
+        return found is not None and stat.S_ISDIR(found.st_mode) is is_folder
 
     def _take(
         self,

@@ -113,16 +113,16 @@ class Target:
             metadata.drop_inherited(folder.lock)
         os.fchmod(folder.lock, 0o700)
 
-    def keep_only(self, folder: Folder, kinds: dict[str, bool]) -> None:
+    def keep_only(self, folder: Folder, is_wanted: Callable[[str, bool], bool]) -> None:
         """Remove from a folder that a killed run left what the source does not have, or has as another kind.
 
         Args:
-            kinds: the names that stay, and whether each is a folder.
+            is_wanted: called with each name, and with whether it is a folder; whether it stays.
         """
         with staging.readable(self.tree.open(folder.target)) as fd:
             with os.scandir(fd) as entries:
                 wrong = [
-                    entry.name for entry in entries if kinds.get(entry.name) is not entry.is_dir(follow_symlinks=False)
+                    entry.name for entry in entries if not is_wanted(entry.name, entry.is_dir(follow_symlinks=False))
                 ]
             for name in wrong:
                 remove_tree(name, fd)
