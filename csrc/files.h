@@ -1,7 +1,7 @@
 /* files.h: many small files copied, or found to be there already, without a word for each.
 
-   Only what is plain is done here: a regular file with no attributes, owned by who copies it, that is still what the listing
-   saw and goes to a name that is free.  All else is left, untouched, to the caller, who knows what to do with it and how to
+   Only what is plain is done here: a regular file with no attributes, or a symbolic link, owned by who copies it, that is still
+   what the listing saw and goes to a name that is free.  All else is left, untouched, to the caller, who knows what to do with it and how to
    tell of it.  Each system implements this in a file of its own, as it does platform.h. */
 #ifndef PSN_FILES_H
 #define PSN_FILES_H
@@ -51,8 +51,8 @@ struct psn_files_progress {
 size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size, uint8_t *ends,
                       struct psn_files_progress progress);
 
-/* Which of the entries `target` has already: regular, with the size, the time, the mode and, where this user may set it, the
-   owner of the source.  Others are left. */
+/* Which of the entries `target` has already: files with the size, the time, the mode and, where this user may set it, the
+   owner of the source; links with its time and text.  Others are left. */
 size_t psn_files_compare(int source, int target, const void *entries, size_t size, uint8_t *ends,
                          struct psn_files_progress progress);
 

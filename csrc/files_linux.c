@@ -1,8 +1,10 @@
-/* files_linux.c: files.h on Linux.  A small file takes nine system calls, in the order that apps/copy/worker.py has, too. */
+/* files_linux.c: files.h on Linux.  A small file takes nine system calls, a symbolic link four, in the order that
+   apps/copy/worker.py has, too. */
 #include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -46,6 +48,11 @@ static bool is_as_listed(const struct psn_entry *entry, const struct stat *found
 
 static bool is_full(int error) {
     return error == ENOSPC || error == EDQUOT || error == EROFS;
+}
+
+static void advance(struct psn_files_progress progress, const struct psn_entry *entry) {
+    add_relaxed(progress.bytes, (uint64_t)entry->size);
+    add_relaxed(progress.files, 1);
 }
 
 struct copier {
@@ -96,7 +103,7 @@ static bool write_file(struct copier *copier, const char *name, const struct sta
 }
 
 static bool copy_file(struct copier *copier, const char *name, const struct psn_entry *entry) {
-    if (entry->kind == PSN_ENTRY_LINK || entry->size < 0 || (uint64_t)entry->size >= copier->room_size)
+    if (entry->size < 0 || (uint64_t)entry->size >= copier->room_size)
         return false;
     /* Not to wait for a writer if a fifo has taken the file's place. */
     int fd = openat(copier->source, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
@@ -114,26 +121,46 @@ static bool copy_file(struct copier *copier, const char *name, const struct psn_
     return is_done;
 }
 
+static bool copy_link(struct copier *copier, const char *name, const struct psn_entry *entry) {
+    struct stat found;
+    char text[PATH_MAX];
+    ssize_t size = readlinkat(copier->source, name, text, sizeof text);
+    if (size <= 0 || size == sizeof text || fstatat(copier->source, name, &found, AT_SYMLINK_NOFOLLOW))
+        return false;
+    if (!S_ISLNK(found.st_mode) || found.st_uid != copier->user || found.st_gid != copier->group)
+        return false;
+    text[size] = 0;
+    if (symlinkat(text, copier->target, name)) {
+        copier->is_full = is_full(errno);
+        return false;
+    }
+    struct timespec times[2] = {time_of(entry->atime_ns), found.st_mtim};
+    if (utimensat(copier->target, name, times, AT_SYMLINK_NOFOLLOW) == 0)
+        return true;
+    unlinkat(copier->target, name, 0);
+    return false;
+}
+
 size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size, uint8_t *ends,
                       struct psn_files_progress progress) {
     struct walk walk = {.next = entries, .end = (const uint8_t *)entries + size};
     struct copier copier = {source, target, room, room_size, geteuid(), getegid(), false, false};
     size_t count = 0;
     while (step(&walk)) {
-        ends[count] = PSN_FILE_LEFT;
-        if (!copier.is_full && copy_file(&copier, walk.name, &walk.entry)) {
-            ends[count] = PSN_FILE_DONE;
-            add_relaxed(progress.bytes, (uint64_t)walk.entry.size);
-            add_relaxed(progress.files, 1);
-        }
-        count++;
+        bool is_done = false;
+        if (!copier.is_full)
+            is_done = walk.entry.kind == PSN_ENTRY_LINK ? copy_link(&copier, walk.name, &walk.entry)
+                                                        : copy_file(&copier, walk.name, &walk.entry);
+        ends[count++] = is_done ? PSN_FILE_DONE : PSN_FILE_LEFT;
+        if (is_done)
+            advance(progress, &walk.entry);
     }
     return count;
 }
 
-static bool is_there(int source, int target, const char *name, const struct psn_entry *entry, bool may_give) {
+static bool is_file_there(int source, int target, const char *name, const struct psn_entry *entry, bool may_give) {
     struct stat there, found;
-    if (entry->kind == PSN_ENTRY_LINK || fstatat(target, name, &there, AT_SYMLINK_NOFOLLOW) || !is_as_listed(entry, &there))
+    if (fstatat(target, name, &there, AT_SYMLINK_NOFOLLOW) || !is_as_listed(entry, &there))
         return false;
     if (fstatat(source, name, &found, AT_SYMLINK_NOFOLLOW) || !is_as_listed(entry, &found))
         return false;
@@ -143,19 +170,29 @@ static bool is_there(int source, int target, const char *name, const struct psn_
     return there.st_mode == found.st_mode && (!may_give || (there.st_uid == found.st_uid && there.st_gid == found.st_gid));
 }
 
+static bool is_link_there(int source, int target, const char *name, const struct psn_entry *entry) {
+    struct stat there;
+    if (fstatat(target, name, &there, AT_SYMLINK_NOFOLLOW) || !S_ISLNK(there.st_mode) ||
+        time_ns(there.st_mtim) != entry->mtime_ns)
+        return false;
+    char text[PATH_MAX], same[PATH_MAX];
+    ssize_t size = readlinkat(source, name, text, sizeof text);
+    return size > 0 && size < (ssize_t)sizeof text && readlinkat(target, name, same, sizeof same) == size &&
+           memcmp(text, same, (size_t)size) == 0;
+}
+
 size_t psn_files_compare(int source, int target, const void *entries, size_t size, uint8_t *ends,
                          struct psn_files_progress progress) {
     struct walk walk = {.next = entries, .end = (const uint8_t *)entries + size};
     bool may_give = geteuid() == 0;
     size_t count = 0;
     while (step(&walk)) {
-        ends[count] = PSN_FILE_LEFT;
-        if (is_there(source, target, walk.name, &walk.entry, may_give)) {
-            ends[count] = PSN_FILE_UNCHANGED;
-            add_relaxed(progress.bytes, (uint64_t)walk.entry.size);
-            add_relaxed(progress.files, 1);
-        }
-        count++;
+        bool is_there = walk.entry.kind == PSN_ENTRY_LINK
+                            ? is_link_there(source, target, walk.name, &walk.entry)
+                            : is_file_there(source, target, walk.name, &walk.entry, may_give);
+        ends[count++] = is_there ? PSN_FILE_UNCHANGED : PSN_FILE_LEFT;
+        if (is_there)
+            advance(progress, &walk.entry);
     }
     return count;
 }

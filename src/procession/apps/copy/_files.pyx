@@ -21,10 +21,8 @@ cdef extern from "Python.h":
 cdef extern from "<fcntl.h>" nogil:
     enum:
         AT_SYMLINK_NOFOLLOW
-        O_CLOEXEC
-        O_DIRECTORY
-        O_RDONLY
-    int openat(int folder, const char *name, int flags)
+        F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, int argument)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -44,6 +42,7 @@ cdef extern from "<sys/stat.h>" nogil:
         timespec st_atim
     int fstatat(int folder, const char *name, stat_t *out, int flags)
     bint S_ISDIR(unsigned int mode)
+    bint S_ISLNK(unsigned int mode)
     bint S_ISREG(unsigned int mode)
 
 cdef extern from "<dirent.h>" nogil:
@@ -187,7 +186,7 @@ cdef class SmallFiles:
 
 @auto_pickle(False)
 cdef class Lister:
-    """What lies in the open folder `fd`, some entries at a time.
+    """What lies in the open folder `fd`, some entries at a time.  Nobody else reads from that.
 
     Args:
         judge: called with a name, and with whether it is a folder's; whether it is to be listed.  Only with names that begin
@@ -204,7 +203,8 @@ cdef class Lister:
     def __cinit__(self, int fd, judge, bytes doubtful, int64_t most_bytes):
         self.folder = NULL
         self.judge, self.doubtful, self.most_bytes = judge, doubtful, most_bytes
-        self.fd = openat(fd, b".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        # Not another opening of it, which takes longer: only one lister ever reads it.
+        self.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)
         if self.fd < 0:
             PyErr_SetFromErrno(OSError)
         self.folder = fdopendir(self.fd)
@@ -224,7 +224,7 @@ cdef class Lister:
         """The next entries, until there are `most_files` packed, or `most_size` bytes in them.
 
         Returns:
-            The packed entries (files with one name), how many they are, the sum of their sizes, the others, and whether that
+            The packed entries (links, and files with one name), how many they are, the sum of their sizes, the others, and whether that
             was the end.  Of the others each is a tuple: (name, mode, size, mtime_ns, atime_ns, is_sparse, links, device,
             inode), of folders and of what cannot be looked at the name and the mode, or the error, alone.
         """
@@ -235,7 +235,7 @@ cdef class Lister:
         cdef list others = []
         cdef dirent *entry
         cdef stat_t found
-        cdef bint is_folder, is_known, is_sparse
+        cdef bint is_folder, is_known, is_link, is_sparse
         cdef const char *doubtful = PyBytes_AS_STRING(self.doubtful)
         cdef size_t doubtful_length = <size_t>PyBytes_GET_SIZE(self.doubtful)
         if self.folder == NULL:
@@ -268,10 +268,11 @@ cdef class Lister:
             if is_folder:
                 others.append((PyUnicode_DecodeFSDefaultAndSize(entry.d_name, <Py_ssize_t>length), 0o40000))
                 continue
+            is_link = S_ISLNK(found.st_mode)
             is_sparse = found.st_blocks * 512 < found.st_size
-            if S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size < self.most_bytes:
+            if is_link or (S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size < self.most_bytes):
                 put(packed + used, entry.d_name, length, found.st_size, time_ns(&found.st_mtim), time_ns(&found.st_atim),
-                    PSN_ENTRY_SPARSE if is_sparse else PSN_ENTRY_FILE)
+                    PSN_ENTRY_LINK if is_link else PSN_ENTRY_SPARSE if is_sparse else PSN_ENTRY_FILE)
                 used += psn_entry_room(length)
                 total += found.st_size
                 count += 1

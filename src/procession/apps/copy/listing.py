@@ -12,7 +12,7 @@ from procession.apps.copy.folders import READ, Tree, join
 from procession.apps.copy.large import LARGE_BYTES
 from procession.apps.copy.plan import Batches, Folder, Shared, SharedFiles, Totals
 from procession.apps.copy.reasons import Refused
-from procession.apps.copy.records import File, Link
+from procession.apps.copy.records import File
 from procession.apps.copy.roots import Roots
 from procession.apps.copy.target import Target
 from procession.apps.copy.worker import Worker
@@ -166,10 +166,6 @@ class Listing:
                 self._ends.begin_large(folder, file, shared)
             else:
                 self._batches.add(folder, file, shared)
-        elif kind == stat.S_IFLNK:
-            self.totals.files += 1
-            self.totals.size_bytes += size
-            self._batches.add(folder, Link(name, size, mtime_ns, atime_ns))
         else:
             self._ends.skip(join(folder.source, name), f"it is {KINDS.get(kind, 'of a kind that cannot be copied')}")
 

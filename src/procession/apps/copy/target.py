@@ -161,7 +161,9 @@ class Target:
     def _set_metadata(self, folder: Folder) -> None:
         if folder.stat is None:  # it was not even listed
             return
-        with staging.readable(self.tree.open(folder.target)) as fd:
+        assert folder.parent is not None
+        fd = os.open(folder.target_name or ".", READ, dir_fd=self.tree.open(folder.parent.target))
+        try:
             if not folder.is_staged:
                 with os.scandir(fd) as entries:
                     left = [entry.name for entry in entries if staging.is_leftover(entry.name)]
@@ -169,6 +171,8 @@ class Target:
             if self._fsync:
                 os.fsync(fd)
             metadata.set_all(fd, folder.stat, folder.attributes, self._notes)
+        finally:
+            os.close(fd)
 
     def _give_real_name(self, folder: Folder) -> None:
         assert folder.parent is not None
