@@ -372,9 +372,9 @@ def read_terminal(controller: int) -> Iterator[bytes]:
         yield data
 
 
-def test_a_worker_imports_neither_rich_nor_typer(source: Path) -> None:
+def test_a_worker_imports_neither_rich_nor_click(source: Path) -> None:
     program = (
-        "import sys, procession.apps.images.thumbnail; print(*sorted({'rich', 'typer', 'PIL'} & set(sys.modules)))"
+        "import sys, procession.apps.images.thumbnail; print(*sorted({'rich', 'click', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "PIL\n"

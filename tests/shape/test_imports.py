@@ -32,7 +32,6 @@ NEEDS = {
     "procession.apps.images": "PIL",
     "procession.apps.images.plan": "PIL",
     "procession.apps.images.thumbnail": "PIL",
-    "procession.cli.images": "typer",
 }
 
 
@@ -126,6 +125,58 @@ def test_a_spawned_child_loads_what_it_needs_and_no_more(kind, tmp_path):
     plain = run(f"import procession; print(*{NOT_OURS})").stdout.split()
     assert {name.partition("_3_")[0] for name in names.split()} - set(plain) - others == set(), done.stderr
     assert int(count) <= most
+
+
+# What would be felt between the command and its first file; a terminal's picture is loaded when the workers work already.
+DEAR = {
+    "asyncio",
+    "email",
+    "http",
+    "importlib.metadata",
+    "logging",
+    "numpy",
+    "psutil",
+    "pydantic",
+    "rich",
+    "ssl",
+    "subprocess",
+    "typer",
+    "unittest",
+}
+
+
+def loaded_by_command(*arguments, folder):
+    """The exit code of the command and the names of all modules that it has loaded."""
+    program = "\n".join((
+        "import atexit, sys",
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))",
+        f"sys.argv[1:] = {arguments!r}",
+        "from procession.cli import main",
+        "main()",
+    ))  # fmt: skip
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    return done.returncode, set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program", "other"),
+    [
+        ("--help", "click", "PIL"),
+        ("copy --help", "procession.cli.copy", "procession.cli.images"),
+        ("copy source target", "procession.apps.copy", "procession.apps.images"),
+        ("images --help", "procession.cli.images", "procession.cli.copy"),
+        ("images source target", "procession.apps.images", "procession.apps.copy"),
+    ],
+)
+def test_a_command_loads_its_own_program_and_nothing_dear(arguments, program, other, tmp_path):
+    (tmp_path / "source").mkdir()
+    if program == "procession.apps.images":
+        pytest.importorskip("PIL")
+    code, names = loaded_by_command(*arguments.split(), folder=tmp_path)
+    assert code == 0
+    assert program in names and other not in names
+    assert DEAR & names == set()
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.p*[yx]*")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -2,33 +2,31 @@
 
     0  all done          1  some files failed          2  wrong use, nothing done          130  interrupted
 
-A spawned worker imports this module again with its `__main__`, so typer, rich and the programs are imported in functions
+A spawned worker imports this module again with its `__main__`, so click, rich and the programs are imported in functions
 only.
 """
 
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    import typer
-
-from procession.cli.telling import INTERRUPTED
+from procession.cli.codes import INTERRUPTED
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file's name must not end the run on a narrow terminal
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # One that is ignored, as by nohup, stays so.
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, interrupt)
-    from procession.cli.telling import run_app
-
     try:
-        code = run_app(build_app(), "procession")
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # a file's name must not end the run on a narrow terminal
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # One that is ignored, as by nohup, stays so.
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, interrupt)
+        from procession.cli.programs import Programs
+        from procession.cli.telling import run_command
+
+        code = run_command(Programs(), "procession", sys.argv[1:])
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
@@ -47,24 +45,3 @@ def close_broken_output() -> int:
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
-
-
-def build_app() -> "typer.Typer":
-    """The commands, each a thin layer over a function in `procession.apps`."""
-    import typer
-
-    from procession.cli.copy import copy
-    from procession.cli.images import images
-
-    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-    @app.callback()
-    def procession() -> None:
-        """Programs that use all the cores of this machine.
-
-        Exit codes: 0 all done, 1 some files failed, 2 wrong use and nothing done, 130 interrupted.
-        """
-
-    app.command()(copy)
-    app.command()(images)
-    return app

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from procession.cli.telling import complain, run_program
 
@@ -14,56 +14,77 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 
 
+@click.command
+@click.argument("sources", metavar="IN...", nargs=-1, required=True)
+@click.argument("target", metavar="OUT")
+@click.option(
+    "--size", metavar="WxH", default="128x128", show_default=True, help="Fit inside this; nothing is enlarged."
+)
+@click.option("--fill", is_flag=True, help="Cut to the exact size instead of fitting inside it.")
+@click.option("--format", metavar="FORMAT", default="keep", show_default=True, help="keep, jpeg, png, webp or avif.")
+@click.option("--quality", metavar="N", type=int, help="For jpeg, webp and avif, from 1 to 100.")
+@click.option("--keep-metadata", is_flag=True, help="Keep EXIF and XMP (date, camera, place).")
+@click.option("--force", "-f", is_flag=True, help="Make all anew, not only what is new or changed.")
+@click.option("--null", "-0", is_flag=True, help="The list on standard input has NUL between names.")
+@click.option("--workers", metavar="N", type=int, help="Processes; as many as usable cores if not given.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=float,
+    default=120,
+    show_default=True,
+    help="For one image; 0 for no limit.",
+)
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    default="1GB",
+    show_default=True,
+    help="For one image, such as 500MB; 0 for no limit.",
+)
+@click.option("--dry-run", "-n", is_flag=True, help="Only say what would be made.")
+@click.option("--json", is_flag=True, help="One line of JSON for each file, on standard output.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but what failed.")
 def images(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="IN", help="Folders, files, or - for a list on standard input.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="Folder for the thumbnails, made if needed.")],
-    size: Annotated[str, typer.Option(metavar="WxH", help="Fit inside this; nothing is enlarged.")] = "128x128",
-    fill: Annotated[bool, typer.Option("--fill", help="Cut to the exact size instead of fitting inside it.")] = False,
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="keep, jpeg, png, webp or avif.")] = "keep",
-    quality: Annotated[int | None, typer.Option(metavar="N", help="For jpeg, webp and avif, from 1 to 100.")] = None,
-    keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep EXIF and XMP (date, camera, place).")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Make all anew, not only what is new or changed.")
-    ] = False,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="The list on standard input has NUL between names.")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Processes; as many as usable cores if not given.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="For one image; 0 for no limit.")] = 120,
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="For one image, such as 500MB; 0 for no limit.")] = "1GB",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be made.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One line of JSON for each file, on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but what failed.")] = False,
-) -> None:
+    sources: tuple[str, ...],
+    target: str,
+    size: str,
+    fill: bool,
+    format: str,
+    quality: int | None,
+    keep_metadata: bool,
+    force: bool,
+    null: bool,
+    workers: int | None,
+    timeout: float,
+    memory: str,
+    dry_run: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
     """Make a thumbnail of every image in IN, with the same name under OUT.
 
-    Sub-folders are included. Pictures are set upright, their colours kept
-    right, and only what is new or has changed is made. A file that is no
-    image, or is damaged, is listed with its reason at the end and does not
-    stop the others. Hidden files and links to folders are left alone. A
-    format that can only be read (PSD, for example) becomes NAME.psd.png.
+    IN are folders, files, or - for a list on standard input. OUT is a folder,
+    made if needed. Subfolders are included. Pictures are set upright, their
+    colours kept right, and only what is new or has changed is made. A file
+    that is no image, or is damaged, is listed with its reason at the end and
+    does not stop the others. Hidden files and links to folders are left
+    alone. A format that can only be read (PSD, for example) becomes
+    NAME.psd.png.
 
+    \b
     Examples:
-
-        procession images photos thumbnails
-
-        procession images photos thumbnails --size 256x256 --fill --format webp
-
-        find . -name '*.jpg' -print0 | procession images -0 - thumbnails
-    """  # fmt: skip
+      procession images photos thumbnails
+      procession images photos thumbnails --size 256x256 --fill --format webp
+      find . -name '*.jpg' -print0 | procession images -0 - thumbnails
+    """
     try:
         from procession.apps.images import make_thumbnails
         from procession.apps.images.recipe import parse_bytes, parse_size
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "PIL":
             raise
-        raise typer.Exit(complain("images needs Pillow: pip install 'procession[images]'")) from None
+        return complain("images needs Pillow: pip install 'procession[images]'")
 
     def make(progress: "ProgressCallback") -> "Result":
         if workers is not None and workers < 1:
@@ -89,10 +110,9 @@ def images(
             keep_outcomes=False,
         )
 
-    code = run_program(
+    return run_program(
         make, noun="images", verb="made", nothing=f"no images in {', '.join(sources)}", is_json=json, is_quiet=quiet
     )
-    raise typer.Exit(code)
 
 
 def listed(sources: Iterable[str], *, is_null: bool) -> list[str]:

@@ -4,51 +4,43 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+import click
+
+from procession.cli.codes import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USE
+
 if TYPE_CHECKING:
     from typing import TypeVar
-
-    import typer
 
     from procession.apps.driver import ProgressCallback, Result
 
     ResultT = TypeVar("ResultT", bound=Result)
 
-ALL_DONE = 0
-SOME_FAILED = 1
-WRONG_USE = 2
-INTERRUPTED = 130
 
-
-def run_app(app: "typer.Typer", name: str) -> int:
-    """Run the commands of `app` and return the exit code; mistakes in the arguments are told in one or two lines."""
-    from typer.main import get_command
-
-    # What typer raises is an exception of click, its own copy or the package, by its version.
-    command = get_command(app)
+def run_command(command: click.Command, name: str, arguments: list[str]) -> int:
+    """Run `command` and return the exit code; mistakes in the arguments are told in one or two lines."""
+    # Not by its main(), which has opinions of its own about Ctrl-C and closed pipes.
     try:
-        code = command(prog_name=name, standalone_mode=False)
-    except Exception as error:
-        if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
-            if type(error).__name__ == "Abort":
-                return INTERRUPTED
-            raise
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else name
-        message = missing_arguments(error) or error.format_message()
-        if message:  # without arguments it was the help, which has been shown
-            complain(message, path)
-            print(f"Try: {path} --help", file=sys.stderr)
-        return int(error.exit_code)
+        with command.make_context(name, arguments) as context:
+            code = command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        path = where.command_path if where is not None else name
+        complain(missing_arguments(error) or error.format_message(), path)
+        print(f"Try: {path} --help", file=sys.stderr)
+        return WRONG_USE
     return code if isinstance(code, int) else ALL_DONE
 
 
-def missing_arguments(error: Exception) -> str:
+def missing_arguments(error: click.ClickException) -> str:
     """Of a command whose first argument may be many, what there must be: click would miss the first when the last is."""
-    param, context = getattr(error, "param", None), getattr(error, "ctx", None)
-    if type(error).__name__ != "MissingParameter" or context is None or getattr(param, "nargs", 1) != -1:
+    if not isinstance(error, click.MissingParameter) or error.ctx is None or getattr(error.param, "nargs", 1) != -1:
         return ""
-    names = [each.metavar for each in context.command.params if each.param_type_name == "argument" and each.required]
-    return f"needs {' and '.join(names)}"
+    arguments = [each for each in error.ctx.command.params if isinstance(each, click.Argument) and each.required]
+    return f"needs {' and '.join(each.human_readable_name.removesuffix('...') for each in arguments)}"
 
 
 def complain(message: str, name: str = "procession") -> int:
