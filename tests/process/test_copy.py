@@ -354,6 +354,39 @@ def test_an_unneeded_outcome_is_not_kept(source: Path, target: Path, copy: Any) 
 
 
 @ROOT_ONLY
+def test_a_new_owner_takes_no_capabilities_away(source: Path, target: Path, copy: Any) -> None:
+    name, value = "security.capability", bytes.fromhex("0100000202000000000000000000000000000000")
+    path = source / "may listen"
+    path.write_text("x")
+    os.chown(path, 1234, 4321)
+    os.setxattr(path, name, value)
+    copy()
+    assert os.getxattr(target / "may listen", name) == value
+    os.chown(path, 4321, 1234)
+    os.setxattr(path, name, value)
+    assert copy().unchanged == 1
+    assert trees.differences(source, target) == []
+
+
+@ROOT_ONLY
+def test_a_group_that_the_target_folder_gives_is_not_kept(source: Path, target: Path, copy: Any) -> None:
+    (source / "inner").mkdir()
+    for folder in (source, source / "inner"):
+        os.chown(folder, 0, 4321)
+        folder.chmod(0o2755)
+    copy()
+    (source / "link").symlink_to("nowhere")
+    (source / "inner" / "link").symlink_to("nowhere")
+    (source / "inner" / "new").mkdir()
+    (source / "inner" / "new" / "file").write_text("x")
+    for path in source.rglob("*"):
+        if path.name in ("link", "new", "file"):
+            os.chown(path, 0, 0, follow_symlinks=False)
+    copy()
+    assert trees.differences(source, target) == []
+
+
+@ROOT_ONLY
 def test_what_may_not_be_read_is_named(script: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to the other user
         check_what_may_not_be_read(Path(folder), script)

@@ -31,6 +31,18 @@ def attributes_of(fd: int) -> Attributes:
     return found
 
 
+def attributes_in(folder: int, name: str) -> Attributes:
+    """Those of a file in an open folder; none if it may not be read."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return {}
+    try:
+        return attributes_of(fd)
+    finally:
+        os.close(fd)
+
+
 def is_own(source: os.stat_result) -> bool:
     """Whether what this process makes has the right owner by itself."""
     return source.st_uid == os.geteuid() and source.st_gid == os.getegid()
@@ -74,9 +86,10 @@ def set_all(
     fd: int, source: os.stat_result, attributes: Attributes, notes: set[str], *, times: tuple[int, int] | None = None
 ) -> None:
     """Everything, in the order in which nothing undoes what came before."""
-    set_attributes(fd, attributes, notes)
+    # A new owner takes capabilities away, which are among the attributes.
     copy = os.fstat(fd)
     has_owner = (copy.st_uid, copy.st_gid) == (source.st_uid, source.st_gid) or set_owner(fd, source)
+    set_attributes(fd, attributes, notes)
     set_mode(fd, source, has_owner=has_owner)
     os.utime(fd, ns=times or (source.st_atime_ns, source.st_mtime_ns))
 

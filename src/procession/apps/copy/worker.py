@@ -131,7 +131,7 @@ class Worker:
                 raise Refused(IN_THE_WAY)
             original = self.is_unchanged(entry, there, source, target)
             if original is not None:
-                self._keep(entry, original, there, target)
+                self._keep(entry, original, there, source, target)
                 return False
         self._copy_file(entry, source, target, temporary, is_new=False)
         self.give_name(target, temporary, entry.name)
@@ -166,14 +166,15 @@ class Worker:
             return None
         return original
 
-    def _keep(self, file: File, original: os.stat_result, there: os.stat_result, target: int) -> None:
+    def _keep(self, file: File, original: os.stat_result, there: os.stat_result, source: int, target: int) -> None:
         """Set what differs of a file whose content does not."""
         self.slot.advance(file.size)
         if there.st_mtime_ns == file.mtime_ns and not metadata.differs(original, there):
             return
         fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=target)
         try:
-            metadata.set_all(fd, original, {}, self.notes, times=(file.atime_ns, file.mtime_ns))
+            attributes = metadata.attributes_in(source, file.name)
+            metadata.set_all(fd, original, attributes, self.notes, times=(file.atime_ns, file.mtime_ns))
         finally:
             os.close(fd)
 
@@ -319,7 +320,8 @@ class Worker:
         found = os.stat(link.name, dir_fd=source, follow_symlinks=False)
         os.symlink(text, name, dir_fd=target)
         try:
-            if not metadata.is_own(found):
+            made = os.stat(name, dir_fd=target, follow_symlinks=False)
+            if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
                 try:
                     os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
                 except PermissionError:
