@@ -12,7 +12,7 @@ import pytest
 import procession
 import trees
 from procession.apps.copy import content, copy_tree, large, listing, plan, staging
-from procession.apps.driver import PlanError
+from procession.apps.driver import Interrupted, PlanError
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's files")
 
@@ -351,6 +351,33 @@ def test_an_unneeded_outcome_is_not_kept(source: Path, target: Path, copy: Any) 
     result = copy(keep=False, tell=True, progress=lambda progress: told.extend(progress.outcomes))
     assert [outcome.name for outcome in result.outcomes] == ["fifo"]
     assert len(told) == 21 and result.done == 20
+
+
+@pytest.fixture
+def left(source: Path, target: Path) -> Path:
+    """What a killed run has left of the target, still empty."""
+    folder = target.with_name(staging.partial_name(target.name, os.path.realpath(source)))
+    folder.mkdir()
+    return folder
+
+
+def test_half_files_of_a_killed_run_get_no_name_when_the_next_ends_early(
+    source: Path, target: Path, left: Path, copy: Any
+) -> None:
+    trees.make_small_tree(source, 500)
+    for inner in source.iterdir():
+        (left / inner.name / "inner 0").mkdir(parents=True)
+        for path in (inner / "inner 0").iterdir():
+            (left / path.relative_to(source)).write_bytes(path.read_bytes()[:-1])
+
+    def interrupt(progress: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        copy(progress=interrupt)
+    for path in target.rglob("file *"):
+        assert path.read_bytes() == (source / path.relative_to(target)).read_bytes()
+    assert leftovers(target.parent) == []
 
 
 @ROOT_ONLY

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Callable
 
 from procession.apps.copy.board import Board
 from procession.apps.copy.filters import Filters
@@ -32,9 +31,6 @@ class DryTarget(Target):
         if not parent.is_new and self._is_there(self.tree.open(parent.target), folder.target_name):
             folder.is_new = False
         self._open[folder] = None
-
-    def keep_only(self, folder: Folder, is_wanted: Callable[[str, bool], bool]) -> None:
-        """Nothing is removed."""
 
     def _complete(self, folder: Folder) -> None:
         self.folders += self._open.pop(folder, self) is not self

@@ -14,8 +14,8 @@ from procession.apps.copy.plan import Batches, Folder, Shared, SharedFiles, Tota
 from procession.apps.copy.reasons import Refused
 from procession.apps.copy.records import File
 from procession.apps.copy.roots import Roots
+from procession.apps.copy.takeover import keep_whole
 from procession.apps.copy.target import Target
-from procession.apps.copy.worker import Worker
 
 KINDS = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
@@ -86,19 +86,18 @@ class Listing:
         yield
 
     def _list(self, folder: Folder, inner: list[str], is_made: bool) -> Iterator[None]:
-        source = self.tree.open(folder.source)
-        found = os.fstat(source)
+        found = os.fstat(self.tree.open(folder.source))
         if (found.st_dev, found.st_ino) == self._roots.target:
             raise Refused("it is the target itself")
         if not is_made:
             self._target.make(folder)
+        if folder.real_name and not folder.is_new:
+            keep_whole(folder, self.tree, self._target, self._filters, self._device)
+        source = self.tree.open(folder.source)
         folder.stat, folder.attributes = found, metadata.attributes_of(source)
         if self._device is not None and found.st_dev != self._device:
             self._ends.skip(folder.source, "its content is on another file system")
             return
-        if folder.is_staged and not folder.is_new:
-            # Before anything of this run is put into it.
-            self._target.keep_only(folder, lambda name, is_folder: self._has(folder, source, name, is_folder))
 
         def judge(name: str, is_folder: bool) -> bool:
             if not self._filters.keeps(folder.source, name, is_folder):
@@ -125,13 +124,6 @@ class Listing:
                         self._take(folder, name, mode, *rest)
                 if not is_end:
                     yield
-
-    def _has(self, folder: Folder, source: int, name: str, is_folder: bool) -> bool:
-        """Whether a name is among what is copied, and of that kind."""
-        if staging.is_leftover(name) or not self._filters.keeps(folder.source, name, is_folder):
-            return False
-        found = Worker.look(source, name)
-        return found is not None and stat.S_ISDIR(found.st_mode) is is_folder
 
     def _take(
         self,

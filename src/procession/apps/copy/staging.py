@@ -58,7 +58,14 @@ def try_lock(fd: int) -> bool:
 @contextmanager
 def readable(folder: int) -> Iterator[int]:
     """A descriptor of an open folder with which it can be read, even if `folder` is only for searching."""
-    fd = os.open(".", READ, dir_fd=folder)
+    with opened(".", folder) as fd:
+        yield fd
+
+
+@contextmanager
+def opened(name: str, folder: int) -> Iterator[int]:
+    """A descriptor of the folder `name` in an open one."""
+    fd = os.open(name, READ, dir_fd=folder)
     try:
         yield fd
     finally:

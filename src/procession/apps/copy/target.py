@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from procession.apps.copy import metadata, staging
-from procession.apps.copy.folders import READ, SEARCH, Tree, remove_tree
+from procession.apps.copy.folders import READ, SEARCH, Tree
 from procession.apps.copy.plan import Folder
 from procession.apps.copy.reasons import Refused, reason_of
 from procession.apps.copy.roots import Roots
@@ -66,9 +66,11 @@ class Target:
             os.mkdir(name, 0o700, dir_fd=fd)
         elif self._is_there(fd, name):
             folder.is_new = False
-            self._open_up(fd, name)
+            self.open_up(fd, name)
         elif parent.is_staged:
             os.mkdir(name, 0o700, dir_fd=fd)
+            with staging.opened(name, fd) as made:
+                self._take_off_inherited(made)
         else:
             self._stage(folder, fd, key)
         self._open[folder] = None
@@ -86,7 +88,7 @@ class Target:
             raise Refused("a symbolic link is in its place in the target, and is not followed; remove it")
         raise Refused("something that is no folder is in its place in the target; remove it")
 
-    def _open_up(self, parent: int, name: str) -> None:
+    def open_up(self, parent: int, name: str) -> None:
         """Let a folder be written to that was made read-only by the copy before; its mode comes back at the end."""
         found = os.stat(name or ".", dir_fd=parent, follow_symlinks=False)
         euid = os.geteuid()
@@ -109,23 +111,13 @@ class Target:
             os.close(folder.lock)
             folder.lock = -1
             raise Refused("another copy is at work on it; wait for its end")
-        if folder.is_new:
-            metadata.drop_inherited(folder.lock)
-        os.fchmod(folder.lock, 0o700)
+        self._take_off_inherited(folder.lock)
 
-    def keep_only(self, folder: Folder, is_wanted: Callable[[str, bool], bool]) -> None:
-        """Remove from a folder that a killed run left what the source does not have, or has as another kind.
-
-        Args:
-            is_wanted: called with each name, and with whether it is a folder; whether it stays.
-        """
-        with staging.readable(self.tree.open(folder.target)) as fd:
-            with os.scandir(fd) as entries:
-                wrong = [
-                    entry.name for entry in entries if not is_wanted(entry.name, entry.is_dir(follow_symlinks=False))
-                ]
-            for name in wrong:
-                remove_tree(name, fd)
+    @staticmethod
+    def _take_off_inherited(fd: int) -> None:
+        """What a folder has from the one that it was made in would be in all that is made in it."""
+        metadata.drop_inherited(fd)
+        os.fchmod(fd, 0o700)
 
     # ---- the end of a folder ----
 
