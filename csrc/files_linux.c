@@ -76,11 +76,12 @@ static bool write_all(int fd, const uint8_t *data, size_t size) {
     return true;
 }
 
-static bool proves(struct copier *copier, int fd, const struct stat *wanted) {
+/* Whether what was made has its source's owner and mode by itself; asked once for each folder. */
+static bool proves(struct copier *copier, const char *name, const struct stat *wanted) {
     struct stat made;
     if (!copier->is_proved)
-        copier->is_proved = fstat(fd, &made) == 0 && made.st_uid == wanted->st_uid && made.st_gid == wanted->st_gid &&
-                            made.st_mode == wanted->st_mode;
+        copier->is_proved = fstatat(copier->target, name, &made, AT_SYMLINK_NOFOLLOW) == 0 && made.st_uid == wanted->st_uid &&
+                            made.st_gid == wanted->st_gid && made.st_mode == wanted->st_mode;
     return copier->is_proved;
 }
 
@@ -93,7 +94,7 @@ static bool write_file(struct copier *copier, const char *name, const struct sta
     }
     /* The time comes last: a file that has its source's is whole. */
     struct timespec times[2] = {time_of(entry->atime_ns), found->st_mtim};
-    bool is_whole = proves(copier, fd, found) && write_all(fd, copier->room, (size_t)entry->size) && futimens(fd, times) == 0;
+    bool is_whole = proves(copier, name, found) && write_all(fd, copier->room, (size_t)entry->size) && futimens(fd, times) == 0;
     if (!is_whole)
         copier->is_full = is_full(errno);
     is_whole = close(fd) == 0 && is_whole;
@@ -135,7 +136,7 @@ static bool copy_link(struct copier *copier, const char *name, const struct psn_
         return false;
     }
     struct timespec times[2] = {time_of(entry->atime_ns), found.st_mtim};
-    if (utimensat(copier->target, name, times, AT_SYMLINK_NOFOLLOW) == 0)
+    if (proves(copier, name, &found) && utimensat(copier->target, name, times, AT_SYMLINK_NOFOLLOW) == 0)
         return true;
     unlinkat(copier->target, name, 0);
     return false;
