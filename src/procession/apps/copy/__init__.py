@@ -61,7 +61,6 @@ def copy_tree(
         Interrupted: Ctrl-C; its `result` tells what was done.
     """
     from procession.apps.copy.board import Board
-    from procession.apps.copy.delete import NOT_DELETED, find_extras, remove_extras
     from procession.apps.copy.filters import Filters
     from procession.apps.copy.ledger import Ledger
     from procession.apps.copy.roots import check_roots
@@ -76,7 +75,11 @@ def copy_tree(
     except ValueError as error:
         raise PlanError(str(error)) from None
     roots = check_roots(os.fspath(source), os.fspath(target), delete=delete)
-    extras = find_extras(roots, filters) if delete else []
+    extras: list[str] = []
+    if delete:
+        from procession.apps.copy.delete import NOT_DELETED, find_extras, remove_extras
+
+        extras = find_extras(roots, filters)
     if extras and confirm is not None and not confirm(extras):
         raise PlanError("nothing was done, because the deletion was not confirmed")
     if context is None:

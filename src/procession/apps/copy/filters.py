@@ -7,13 +7,12 @@ left out, with all that is in it if it is a folder; with includes alone, files t
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from procession.apps.copy.folders import join
 
 
-@dataclass(frozen=True, slots=True)
-class Glob:
+class Glob(NamedTuple):
     """One glob, ready to be compared."""
 
     pattern: re.Pattern[str]

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import stat
-from dataclasses import dataclass, field
 
 from procession.apps.copy import metadata
 from procession.apps.copy.folders import Tree
@@ -17,20 +16,34 @@ LARGE_BYTES = 128 * 1024 * 1024
 PART_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(slots=True, eq=False)
 class Large:
-    """A large file on its way."""
+    """A large file on its way.
 
-    folder: Folder
-    file: File
-    shared: Shared | None
-    temporary: str
-    """Its name until it is whole; the real one in a new folder."""
-    fd: int
-    stat: os.stat_result
-    parts_left: int
-    parts: list[Part] = field(default_factory=list)
-    trouble: str = ""
+    Args:
+        temporary: its name until it is whole; the real one in a new folder.
+        fd: the target, open.
+        stat: what the source was when it was begun.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        file: File,
+        shared: Shared | None,
+        temporary: str,
+        fd: int,
+        stat: os.stat_result,
+        parts: list[Part],
+    ) -> None:
+        self.folder = folder
+        self.file = file
+        self.shared = shared
+        self.temporary = temporary
+        self.fd = fd
+        self.stat = stat
+        self.parts = parts
+        self.parts_left = len(parts)
+        self.trouble = ""
 
 
 def split(size: int) -> list[tuple[int, int]]:
@@ -80,13 +93,12 @@ def begin(source: Tree, target: Target, folder: Folder, file: File, shared: Shar
     # Its size before its parts, which come in any order and may end in holes.
     os.truncate(fd, file.size)
     folder.pending += 1
-    large = Large(folder, file, shared, temporary, fd, found, len(numbers))
     path = folder.target
-    large.parts = [
+    parts = [
         Part(number, folder.source, file, path, temporary, offset, length)
         for number, (offset, length) in zip(numbers, split(file.size), strict=True)
     ]
-    return large
+    return Large(folder, file, shared, temporary, fd, found, parts)
 
 
 def complete(large: Large, source: Tree, target: Target, notes: set[str], *, fsync: bool) -> None:

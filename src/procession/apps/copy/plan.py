@@ -6,7 +6,6 @@ names until all of them were seen; not for files.
 
 import os
 from collections import deque
-from dataclasses import dataclass, field
 
 from procession.apps.copy.folders import join
 from procession.apps.copy.metadata import Attributes
@@ -17,35 +16,62 @@ BATCH_FILES = 64
 BATCH_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(slots=True)
 class Totals:
     """What was listed so far."""
 
-    files: int = 0
-    size_bytes: int = 0
-    is_listed: bool = False
+    __slots__ = ("files", "is_listed", "size_bytes")
+
+    def __init__(self) -> None:
+        self.files = self.size_bytes = 0
+        self.is_listed = False
 
 
-@dataclass(slots=True, eq=False)
 class Folder:
-    """A folder that is being copied, from when it is listed until all in it is done."""
+    """A folder that is being copied, from when it is listed until all in it is done.
 
-    parent: "Folder | None"
-    source: str
-    """Its path, relative to SRC."""
-    target_name: str
-    """Its present name in the target; a temporary one until it is whole, if it is the uppermost of those that are new."""
-    is_new: bool = True
-    """It was empty when this run came: nothing in it has to be replaced."""
-    is_staged: bool = False
-    """It, or a folder that it is in, has a temporary name."""
-    real_name: str = ""
-    """What it is to be called, if it has a temporary name itself."""
-    pending: int = 1
-    """Listings, batches, folders, links that are not done; 1 is its own listing."""
-    lock: int = -1
-    stat: os.stat_result | None = None
-    attributes: Attributes = field(default_factory=dict)
+    Args:
+        source: its path, relative to SRC.
+        target_name: its present name in the target; a temporary one until it is whole, if it is the uppermost of those that
+            are new.
+    """
+
+    __slots__ = (
+        "attributes",
+        "is_new",
+        "is_staged",
+        "lock",
+        "parent",
+        "pending",
+        "real_name",
+        "source",
+        "stat",
+        "target_name",
+    )
+
+    def __init__(
+        self,
+        parent: "Folder | None",
+        source: str,
+        target_name: str,
+        *,
+        is_new: bool = True,
+        is_staged: bool = False,
+        pending: int = 1,
+    ) -> None:
+        self.parent = parent
+        self.source = source
+        self.target_name = target_name
+        self.is_new = is_new
+        """It was empty when this run came: nothing in it has to be replaced."""
+        self.is_staged = is_staged
+        """It, or a folder that it is in, has a temporary name."""
+        self.real_name = ""
+        """What it is to be called, if it has a temporary name itself."""
+        self.pending = pending
+        """Listings, batches, folders, links that are not done; 1 is its own listing."""
+        self.lock = -1
+        self.stat: os.stat_result | None = None
+        self.attributes: Attributes = {}
 
     @property
     def target(self) -> str:
@@ -63,16 +89,21 @@ class Folder:
         return Folder(self, join(self.source, name), name, is_staged=self.is_staged)
 
 
-@dataclass(slots=True, eq=False)
 class Shared:
-    """A file with several names: the first is copied, the others become links to it."""
+    """A file with several names: the first is copied, the others become links to it.
 
-    names_left: int
-    """Names that the listing has not met yet; they may be outside of what is copied."""
-    folder: Folder
-    name: str
-    is_done: bool = False
-    waiting: list[tuple[Folder, File]] = field(default_factory=list)
+    Args:
+        names_left: names that the listing has not met yet; they may be outside of what is copied.
+    """
+
+    __slots__ = ("folder", "is_done", "name", "names_left", "waiting")
+
+    def __init__(self, names_left: int, folder: Folder, name: str) -> None:
+        self.names_left = names_left
+        self.folder = folder
+        self.name = name
+        self.is_done = False
+        self.waiting: list[tuple[Folder, File]] = []
 
 
 class SharedFiles:
@@ -96,29 +127,34 @@ class SharedFiles:
         return shared, False
 
 
-@dataclass(slots=True)
 class Pending:
-    """A batch that has no answer yet, with what the parent must know of it."""
+    """A batch that has no answer yet, with what the parent must know of it.
 
-    batch: Batch
-    folders: list[Folder]
-    shared: dict[tuple[int, int], Shared]
-    """Those of its entries, by group and place, to which other names will be linked."""
-    size_bytes: int
-    attempts: int = 1
+    Args:
+        shared: those of its entries, by group and place, to which other names will be linked.
+    """
+
+    def __init__(
+        self, batch: Batch, folders: list[Folder], shared: dict[tuple[int, int], Shared], size_bytes: int
+    ) -> None:
+        self.batch = batch
+        self.folders = folders
+        self.shared = shared
+        self.size_bytes = size_bytes
+        self.attempts = 1
 
     @property
     def files(self) -> int:
         return sum(group.length for group in self.batch.groups)
 
 
-@dataclass(slots=True, eq=False)
 class _Gathered:
     """The entries of one folder in the batch that is being filled."""
 
-    folder: Folder
-    count: int = 0
-    pieces: list[bytes] = field(default_factory=list)
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.count = 0
+        self.pieces: list[bytes] = []
 
     def group(self) -> Group:
         folder = self.folder

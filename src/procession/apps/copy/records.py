@@ -12,8 +12,7 @@ from procession.apps.driver import Result
 from procession.apps.outcome import Status
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What workers must know of the options."""
 
     update: bool = True

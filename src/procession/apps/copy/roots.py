@@ -2,15 +2,13 @@
 
 import os
 import stat
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from procession.apps.copy.records import Root
 from procession.apps.driver import PlanError
 
 
-@dataclass(frozen=True, slots=True)
-class Roots:
+class Roots(NamedTuple):
     """Two folders, all symbolic links on the way to them resolved."""
 
     source: Root
@@ -41,7 +39,7 @@ def check_roots(source: str, target: str, *, delete: bool = False) -> Roots:
         raise PlanError("DST is empty; give the folder that is to become the copy")
     source_path, target_path = os.path.realpath(source), os.path.realpath(target)
     there = _look(target)
-    if there is None and Path(target).is_symlink():
+    if there is None and os.path.islink(target):
         raise PlanError(f"{target} is a symbolic link to nothing; remove it, or make the folder that it leads to")
     if there is not None and not stat.S_ISDIR(there.st_mode):
         raise PlanError(f"{target} exists and is not a folder; choose another DST, or remove it")
@@ -73,7 +71,7 @@ def check_roots(source: str, target: str, *, delete: bool = False) -> Roots:
 
 def _look(path: str) -> os.stat_result | None:
     try:
-        return Path(path).stat()
+        return os.stat(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -88,4 +86,4 @@ def _is_inside(path: str, found: os.stat_result, outer: os.stat_result) -> bool:
         parent = os.path.split(path)[0]
         if parent == path:
             return False
-        path, found = parent, Path(parent).stat()
+        path, found = parent, os.stat(parent)

@@ -7,7 +7,7 @@ All of it happens in the caller's thread, one step at a time, so that nothing he
 are out at any time: the listing runs that far ahead, and waits then.
 """
 
-import secrets
+import os
 import time
 from typing import Any
 
@@ -68,7 +68,7 @@ class Run:
         self._progress = progress
         self._context = context
         self._board = board
-        self._batches = Batches(secrets.token_hex(4))
+        self._batches = Batches(os.urandom(4).hex())
         self._target = Target(roots, ledger.fail, ledger.notes, fsync=wishes.fsync)
         self._listing = Listing(
             roots,

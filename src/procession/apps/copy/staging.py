@@ -13,7 +13,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
+
+import xxhash
 
 from procession.apps.copy.folders import READ, remove_tree
 
@@ -41,7 +42,7 @@ def is_leftover(name: str) -> bool:
 
 
 def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return xxhash.xxh3_64_hexdigest(text.encode("utf-8", "surrogateescape"))
 
 
 def try_lock(fd: int) -> bool:

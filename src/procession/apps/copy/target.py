@@ -8,7 +8,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path
 
 from procession.apps.copy import metadata, staging
 from procession.apps.copy.folders import READ, SEARCH, Tree
@@ -95,7 +94,7 @@ class Target:
         if euid and found.st_uid == euid and found.st_mode & 0o700 != 0o700:
             fd = os.open(name or ".", SEARCH, dir_fd=parent)
             try:
-                Path(f"/proc/self/fd/{fd}").chmod(stat.S_IMODE(found.st_mode) | 0o700)
+                os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(found.st_mode) | 0o700)
             finally:
                 os.close(fd)
 
