@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 import procession
 import trees
@@ -134,6 +135,38 @@ def test_a_full_folder_that_a_killed_run_left_is_gone_on_with(source: Path, targ
         (left / name).touch()
     assert reasons(copy()) == {}
     assert trees.differences(source, target) == []
+
+
+def test_a_verified_copy_has_the_checksums_that_xxhsum_prints(source: Path, target: Path, copy: Any) -> None:
+    contents = {"empty": b"", "small": b"procession", "middle": os.urandom(1 << 20) + b"end"}
+    for name, data in contents.items():
+        (source / name).write_bytes(data)
+    os.symlink("small", source / "link")
+    wanted = {name: xxhash.xxh3_128_hexdigest(data) for name, data in contents.items()} | {"link": ""}
+    for options in ({}, {"fsync": True, "update": False}, {"update": False}):
+        result = copy(verify=True, **options)
+        assert {outcome.name: outcome.checksum for outcome in result.outcomes} == wanted
+    assert wanted["small"] == "53e1c78bd177cea46eb72cbb3ae5947f"  # xxhsum -H2
+    assert not any(outcome.checksum for outcome in copy(verify=True).outcomes)
+    assert not any(outcome.checksum for outcome in copy(update=False).outcomes)
+
+
+@pytest.mark.parametrize("is_synced", [False, True])
+@pytest.mark.parametrize("place", [0, 700_000])
+def test_what_is_not_what_was_written_is_found_when_it_is_read_back(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch, place: int, is_synced: bool
+) -> None:
+    (source / "file").write_bytes(b"x" * (place + 5))
+    check = content.check_written
+
+    def spoil(fd: int, *rest: Any, **options: Any) -> None:
+        os.pwrite(fd, b"y", place)
+        check(fd, *rest, **options)
+
+    monkeypatch.setattr(content, "check_written", spoil)
+    result = copy(verify=True, fsync=is_synced)
+    assert reasons(result) == {"file": "what was read back is not what was written"}
+    assert os.listdir(target) == []
 
 
 def test_special_files_are_skipped_with_a_word(source: Path, target: Path, copy: Any) -> None:

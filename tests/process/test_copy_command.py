@@ -95,10 +95,11 @@ def test_json_has_a_line_for_each_name_and_nothing_else(source: Path, target: Pa
     os.mkfifo(source / "pipe")
     odd = os.fsdecode(b"bad \xff\n")
     (source / odd).write_text("x")
-    done = run(source, target, "--json")
+    done = run(source, target, "--json", "--verify")
     found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert len(found) == 62 and done.returncode == 0
-    assert found[odd] == {"name": odd, "status": "done", "source_bytes": 1, "result_bytes": 1}
+    ends = {"status": "done", "source_bytes": 1, "result_bytes": 1}
+    assert found[odd] == ends | {"name": odd, "xxh3_128": "5c7401c0ec22eeeeeaf06c6480b2cd11"}
     assert found["pipe"] == {"name": "pipe", "status": "skipped", "reason": "it is a fifo"}
 
 

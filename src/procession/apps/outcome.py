@@ -21,6 +21,8 @@ class Outcome:
     result_bytes: int = 0
     output: str = ""
     """Where the result is, or would be."""
+    checksum: str = ""
+    """XXH3 of 128 bits in hexadecimal, of a copy that was verified."""
 
     @property
     def is_failed(self) -> bool:

@@ -35,6 +35,8 @@ def json_line(outcome: Outcome) -> str:
         fields["reason"] = outcome.reason
     if outcome.status == "done":
         fields |= {"source_bytes": outcome.source_bytes, "result_bytes": outcome.result_bytes}
+    if outcome.checksum:
+        fields["xxh3_128"] = outcome.checksum
     return json.dumps(fields)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     help="Copy only what differs by size or time, or all again.",
 )
 @click.option("--checksum", is_flag=True, help="Compare contents, not times, to find what differs.")
-@click.option("--verify", is_flag=True, help="Read each copy back and compare it with its source.")
+@click.option("--verify", is_flag=True, help="Read each copy back and compare checksums.")
 @click.option("--fsync", is_flag=True, help="Have each file on the disk before it gets its name.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out what matches; can be repeated.")
 @click.option("--include", metavar="GLOB", multiple=True, help="But not what matches this.")

@@ -43,7 +43,7 @@ def copy_tree(
         workers: processes; by default two for each usable core, for they wait for the disk, too.
         update: leave out what the target has already, by size and modification time.
         checksum: with `update`, compare contents instead of times.
-        verify: read each file back and compare it with its source.
+        verify: read each file back and compare its checksum with its source's; outcomes have it.
         fsync: have each file on the disk before it gets its name.
         exclude, include: globs; see `filters`.
         one_file_system: do not descend into folders on other file systems.

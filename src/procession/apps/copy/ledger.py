@@ -38,7 +38,7 @@ class Ledger:
         self._untold: list[Outcome] = []
         self._started_s = time.monotonic()
 
-    def record(self, name: str, status: Status, reason: str = "", size_bytes: int = 0) -> None:
+    def record(self, name: str, status: Status, reason: str = "", size_bytes: int = 0, checksum: str = "") -> None:
         """What became of a name that may be none of those in the totals."""
         self.counts[status] += 1
         if status == "done":
@@ -49,16 +49,16 @@ class Ledger:
         if not (is_worth or self._keeps or self._tells):
             return
         result_bytes = size_bytes if status == "done" else 0
-        outcome = Outcome(name, status, reason, size_bytes, result_bytes)
+        outcome = Outcome(name, status, reason, size_bytes, result_bytes, checksum=checksum)
         if is_worth or self._keeps:
             self._kept.append(outcome)
         self._untold.append(outcome)
 
-    def finish(self, name: str, status: Status, reason: str = "", size_bytes: int = 0) -> None:
+    def finish(self, name: str, status: Status, reason: str = "", size_bytes: int = 0, checksum: str = "") -> None:
         """A name that is in the totals has its end."""
         self.ended_files += 1
         self.ended_bytes += size_bytes
-        self.record(name, status, reason, size_bytes)
+        self.record(name, status, reason, size_bytes, checksum)
 
     def skip(self, name: str, reason: str) -> None:
         self.record(name, "skipped", reason)
@@ -92,7 +92,8 @@ class Ledger:
                 trouble = troubles.get((number, position))
                 status: Status = trouble.status if trouble is not None else "done"
                 reason = trouble.reason if trouble is not None else ""
-                self.finish(join(group.source, entry.name), status, reason, entry.size)
+                checksum = answer.checksums.get((number, position), "")
+                self.finish(join(group.source, entry.name), status, reason, entry.size, checksum)
                 if (number, position) in pending.shared:
                     on_end(number, position, status)
 

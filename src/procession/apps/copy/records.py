@@ -3,7 +3,7 @@
 Workers get the entries of a batch as bytes, as the listing packed them: most are copied without ever becoming objects.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,6 +123,8 @@ class Answer(NamedTuple):
     """Why nothing more can be written, if so."""
     untried: Sequence[tuple[int, int]] = ()
     """Group and place of the entries that have no end because of that."""
+    checksums: Mapping[tuple[int, int], str] = {}
+    """Of the entries that were copied and verified, by group and place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ class Worker:
         self.slot = slot
         self.ways = content.Ways()
         self.notes: set[str] = set()
+        self.checksum = ""
+        """Of the file that is verified."""
+        self.checksums: dict[tuple[int, int], str] = {}
         self._small = _files.SmallFiles(content.SMALL_BYTES + 1, slot.progress)
 
     def close(self) -> None:
@@ -55,6 +58,7 @@ class Worker:
     def run(self, batch: Batch) -> Answer:
         self.slot.begin(batch.number)
         self.notes.clear()
+        self.checksums = {}
         troubles: list[Trouble] = []
         untried: list[tuple[int, int]] = []
         full = ""
@@ -64,7 +68,7 @@ class Worker:
                 continue
             full, left = self._copy_group(number, group, batch.temporary, troubles)
             untried += [(number, position) for position in left]
-        return Answer(troubles, list(self.notes), full, untried)
+        return Answer(troubles, list(self.notes), full, untried, self.checksums)
 
     def _copy_group(
         self, number: int, group: Group, temporary: str, troubles: list[Trouble]
@@ -81,6 +85,7 @@ class Worker:
         entries = group.entries
         self.slot.show(join(group.source, entries[left[0]].name))
         for place, position in enumerate(left):
+            self.checksum = ""
             try:
                 is_copied = self._copy_entry(entries[position], group, source, target, temporary)
             except Exception as error:
@@ -90,6 +95,8 @@ class Worker:
             else:
                 if not is_copied:
                     troubles.append(Trouble(number, position, "unchanged", ""))
+                elif self.checksum:
+                    self.checksums[number, position] = self.checksum
             self.slot.finish_file()
         return "", ()
 
@@ -225,7 +232,9 @@ class Worker:
                 count = os.write(fd, data)
                 if count != len(data):
                     content.write_all(fd, data[count:], count)
-            self._complete(source, fd, found, attributes, file, is_plain, is_new)
+            if self.wishes.verify:
+                self.checksum = content.checksum_of(data)
+            self._complete(fd, found, attributes, file, is_plain, is_new)
         except BaseException:
             remove(name, target)
             raise
@@ -235,7 +244,6 @@ class Worker:
 
     def _complete(
         self,
-        source: int,
         fd: int,
         found: os.stat_result,
         attributes: metadata.Attributes,
@@ -243,9 +251,9 @@ class Worker:
         is_plain: bool,
         is_new: bool,
     ) -> None:
-        """Content is there; now everything else, the time last."""
+        """Content is there, and it is known what it should be; now everything else, the time last."""
         if self.wishes.verify and not self.wishes.fsync:
-            content.check_same(source, fd, 0, found.st_size, is_synced=False)
+            content.check_written(fd, 0, found.st_size, self.checksum, is_synced=False)
         times = (file.atime_ns, found.st_mtime_ns)
         if is_plain:
             os.utime(fd, ns=times)
@@ -256,7 +264,7 @@ class Worker:
         if self.wishes.fsync:
             os.fsync(fd)
             if self.wishes.verify:
-                content.check_same(source, fd, 0, found.st_size, is_synced=True)
+                content.check_written(fd, 0, found.st_size, self.checksum, is_synced=True)
 
     def _copy_with_care(self, source: int, file: File, target: int, name: str, is_new: bool) -> None:
         """A file that is long, has holes, or is not what the listing saw."""
@@ -270,10 +278,12 @@ class Worker:
                 if not is_new:
                     fcntl.flock(fd, fcntl.LOCK_EX)
                 copied = self.copy_range(source, fd, before, 0, before.st_size)
+                if self.wishes.verify:
+                    self.checksum = content.checksum_at(source, 0, before.st_size)
                 after = os.fstat(source)
                 is_steady = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
                 if copied and is_steady:
-                    self._complete(source, fd, before, attributes, file, False, is_new)
+                    self._complete(fd, before, attributes, file, False, is_new)
                     return
             except BaseException:
                 remove(name, target)
@@ -369,7 +379,8 @@ class Worker:
                 if self.wishes.fsync:
                     os.fsync(target)
                 if self.wishes.verify:
-                    content.check_same(source, target, part.offset, part.length, is_synced=self.wishes.fsync)
+                    checksum = content.checksum_at(source, part.offset, part.length)
+                    content.check_written(target, part.offset, part.length, checksum, is_synced=self.wishes.fsync)
             finally:
                 os.close(target)
         finally:
