@@ -16,7 +16,8 @@ import pytest
 
 import procession
 import trees
-from procession.apps.copy import copy_tree
+from procession.apps.copy import copy_tree, large, listing
+from procession.apps.copy.worker import Worker
 
 KILLS = int(os.environ.get("PROCESSION_COPY_KILLS", "3"))
 PROGRAM = """
@@ -120,3 +121,59 @@ def test_a_worker_that_is_killed_costs_nothing(source: Path, tmp_path: Path) -> 
     assert killed and result.failed == 0
     assert trees.differences(source, tmp_path / "target") == []
     assert [path.name for path in tmp_path.rglob(".procession-*")] == []
+
+
+@pytest.fixture
+def dies_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Has the first worker that calls a method die in it."""
+
+    def plant(owner: type, name: str) -> None:
+        method = getattr(owner, name)
+
+        def die_once(*arguments: Any) -> Any:
+            if not (tmp_path / "died").exists():
+                (tmp_path / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return method(*arguments)
+
+        monkeypatch.setattr(owner, name, die_once)
+
+    return plant
+
+
+def test_a_worker_that_dies_in_a_part_of_a_large_file_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_once: Any
+) -> None:
+    monkeypatch.setattr(listing, "LARGE_BYTES", 2 << 20)
+    monkeypatch.setattr(large, "PART_BYTES", 1 << 20)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "large").write_bytes(random.Random(1).randbytes(5 << 20))
+    dies_once(Worker, "copy_range")
+    result = copy_tree(tmp_path / "source", tmp_path / "target", workers=2, context=procession.get_context("fork"))
+    assert (result.done, result.failures) == (1, [])
+    assert trees.differences(tmp_path / "source", tmp_path / "target") == []
+
+
+@pytest.mark.parametrize("options", [{"checksum": True}, {"update": False}])
+def test_what_a_dead_worker_did_not_compare_is_not_taken_for_copied(
+    tmp_path: Path, options: dict[str, Any], dies_once: Any
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder, content in ((source, "new"), (target, "old")):
+        folder.mkdir()
+        for name in ("first", "second"):
+            (folder / name).write_text(content)
+            os.utime(folder / name, (1, 1))
+    dies_once(Worker, "is_unchanged")
+    result = copy_tree(source, target, workers=1, context=procession.get_context("fork"), **options)
+    assert (result.done, result.failures) == (2, [])
+    assert (target / "first").read_text() == (target / "second").read_text() == "new"
+
+
+def test_a_worker_that_always_dies_is_told_in_words_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "link").symlink_to("nowhere")
+    (tmp_path / "target").mkdir()
+    monkeypatch.setattr(Worker, "look", lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
+    result = copy_tree(tmp_path / "source", tmp_path / "target", workers=1, context=procession.get_context("fork"))
+    assert [outcome.reason for outcome in result.failures] == ["its worker was killed by SIGKILL"]

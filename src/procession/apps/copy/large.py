@@ -44,6 +44,8 @@ class Large:
         self.parts = parts
         self.parts_left = len(parts)
         self.trouble = ""
+        self.deaths = 0
+        """Of workers that copied parts of it."""
 
 
 def split(size: int) -> list[tuple[int, int]]:

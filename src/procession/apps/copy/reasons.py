@@ -2,6 +2,8 @@
 
 import errno
 
+from procession.errors import WorkerDied, describe_exit
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """After these no other file fares better."""
 
@@ -15,6 +17,8 @@ class Refused(Exception):
 
 def reason_of(error: Exception) -> str:
     """One line, without the name of the file, which stands before it."""
+    if isinstance(error, WorkerDied):
+        return f"its worker {describe_exit(error.exitcode)}"
     if isinstance(error, OSError) and error.strerror:
         if error.errno == errno.ENOENT:
             return VANISHED

@@ -174,10 +174,18 @@ class Run:
     def _take_lost(self, work: Pending | Part, error: Exception) -> None:
         """A worker died in the middle: what it had finished counts, the rest is tried again."""
         if isinstance(work, Part):
-            self._take_part(work, Answer([], [], ""), reason_of(error))
+            large = self._large[work.number]
+            large.deaths += 1
+            if large.deaths < MOST_ATTEMPTS and not large.trouble:
+                self._parts.append(work)
+            else:
+                self._take_part(work, Answer([], [], ""), reason_of(error))
             return
+        # Where all is copied again, or compared, what was there before is not known from what was copied.
+        is_known = self._wishes.update and not self._wishes.checksum
         again: list[tuple[Folder, Any, Shared | None]] = []
-        for folder, position, entry, is_done in self._look_at(work):
+        for folder, position, entry, is_whole in self._look_at(work):
+            is_done = is_whole and (is_known or work.batch.groups[position[0]].is_new)
             shared = work.shared.get(position)
             if not is_done and work.attempts < MOST_ATTEMPTS:
                 again.append((folder, entry, shared))
