@@ -521,6 +521,24 @@ def test_a_second_copy_into_the_same_folder_is_refused(source: Path, target: Pat
     assert trees.differences(source, target) == []
 
 
+def test_a_copy_of_something_else_into_the_same_new_folder_is_refused(source: Path, target: Path, copy: Any) -> None:
+    trees.make_small_tree(source, 300)
+    other = trees.make_small_tree(target.parent / "other", 10)
+    seen: list[str] = []
+
+    def start_another(progress: Any) -> None:
+        if not seen:
+            seen.append("")
+            with pytest.raises(PlanError) as caught:
+                copy_tree(other, target, workers=2, context=procession.get_context("fork"))
+            seen.append(str(caught.value))
+
+    copy(progress=start_another)
+    assert seen == ["", f"{target}: another copy is making it; wait for its end"]
+    assert trees.differences(source, target) == []
+    assert leftovers(target.parent) == []
+
+
 def test_a_source_inside_the_target_is_copied_beside_itself(source: Path, copy: Any) -> None:
     trees.make_small_tree(source, 10)
     inner = source / "x"

@@ -56,6 +56,15 @@ def try_lock(fd: int) -> bool:
     return True
 
 
+def is_locked(name: str, folder: int) -> bool:
+    """Whether somebody else has locked the folder `name` in an open one."""
+    try:
+        with opened(name, folder) as fd:
+            return not try_lock(fd)
+    except OSError:
+        return False  # it is gone
+
+
 @contextmanager
 def readable(folder: int) -> Iterator[int]:
     """A descriptor of an open folder with which it can be read, even if `folder` is only for searching."""

@@ -50,7 +50,23 @@ class Target:
                 self._open.pop(root)
                 os.close(root.lock)
                 raise Refused("another copy into it is running; wait for its end")
+        elif self._is_being_made_from_elsewhere(root):
+            self._open.pop(root)
+            if root.is_new:
+                os.rmdir(root.target_name, dir_fd=self.tree.open(""))
+            os.close(root.lock)
+            raise Refused("another copy is making it; wait for its end")
         return root
+
+    def _is_being_made_from_elsewhere(self, root: Folder) -> bool:
+        """Whether another run, of another SRC, has a temporary name of its own for it."""
+        with staging.readable(self.tree.open("")) as fd:
+            return any(staging.is_locked(name, fd) for name in self._partials(fd) if name != root.target_name)
+
+    def _partials(self, base: int) -> list[str]:
+        """The temporary names of DST in the folder that it is in, wherever it is copied from."""
+        with os.scandir(base) as entries:
+            return [entry.name for entry in entries if staging.is_partial_of(entry.name, self._roots.name)]
 
     def make(self, folder: Folder) -> None:
         """Make a folder, or take over one that is there."""
@@ -184,9 +200,7 @@ class Target:
     def remove_old(self) -> None:
         """Remove what killed runs that copied something else to DST have left beside it."""
         with staging.readable(self.tree.open("")) as fd:
-            with os.scandir(fd) as entries:
-                left = [entry.name for entry in entries if staging.is_partial_of(entry.name, self._roots.name)]
-            staging.remove_leftovers(fd, left)
+            staging.remove_leftovers(fd, self._partials(fd))
 
     # ---- single names ----
 
