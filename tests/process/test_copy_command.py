@@ -103,6 +103,18 @@ def test_json_has_a_line_for_each_name_and_nothing_else(source: Path, target: Pa
     assert found["pipe"] == {"name": "pipe", "status": "skipped", "reason": "it is a fifo"}
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("option", ["--delete", "--json"])
+def test_standard_streams_may_be_closed(source: Path, target: Path, closed: str, option: str) -> None:
+    target.mkdir()
+    (target / "extra").touch()
+    line = f'exec "$@" {closed}'
+    shell = ["sh", "-c", line, "sh", sys.executable, "-m", "procession.cli", "copy", source, target, option]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert (target / "extra").exists() is (option == "--json")
+
+
 def test_delete_lists_and_removes_what_the_source_does_not_have(source: Path, target: Path) -> None:
     run(source, target)
     (target / "old" / "inner").mkdir(parents=True)

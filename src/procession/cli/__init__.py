@@ -6,6 +6,7 @@ A spawned worker imports this module again with its `__main__`, so click, rich a
 only.
 """
 
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -16,6 +17,7 @@ from procession.cli.codes import INTERRUPTED
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
+        open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # a file's name must not end the run on a narrow terminal
@@ -34,6 +36,13 @@ def main() -> None:
     sys.exit(code)
 
 
+def open_closed_streams() -> None:
+    """Standard streams that were closed by who started the command lead nowhere: no other file may take their places."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (it stays open)
+
+
 def interrupt(number: int, frame: object) -> NoReturn:
     """A polite request to end is a Ctrl-C: tidy up, say what was done."""
     raise KeyboardInterrupt
@@ -41,7 +50,5 @@ def interrupt(number: int, frame: object) -> NoReturn:
 
 def close_broken_output() -> int:
     """Nobody reads standard output any more (`procession ... | head`): end as programs in C do, without a word."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
