@@ -154,6 +154,25 @@ def test_wrong_use_is_told_with_code_2(source: Path, arguments: tuple[str, ...],
     assert os.listdir(source.parent) == ["source"]
 
 
+@pytest.mark.parametrize("arguments", [("source", "target"), ("source", "target", "--json")])
+def test_a_full_standard_output_is_told(source: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full, start(*arguments, cwd=source.parent, stdout=full) as process:
+        _, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (1, "procession: standard output: No space left on device\n")
+    assert {*os.listdir(source.parent)} <= {"source", "target"}
+
+
+@pytest.mark.parametrize("arguments", [("source", "target"), ("source", "target", "--json"), ("--help",)])
+def test_nobody_reading_ends_it_without_a_word(source: Path, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with start(*arguments, cwd=source.parent, stdout=writer) as process:
+        os.close(writer)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (128 + signal.SIGPIPE, "")
+    assert {*os.listdir(source.parent)} <= {"source", "target"}
+
+
 def test_ctrl_c_ends_it_within_a_second_and_leaves_only_whole_files(tmp_path: Path, target: Path) -> None:
     source = trees.make_small_tree(tmp_path / "source", 100)
     data = os.urandom(10 << 20)
@@ -186,6 +205,10 @@ def test_ctrl_c_ends_it_within_a_second_and_leaves_only_whole_files(tmp_path: Pa
         assert path.stat().st_mtime_ns == original.stat().st_mtime_ns
 
 
+# These copies are over before the first picture is due.
+AT_ONCE = "from procession import cli; from procession.apps import view; view.FIRST_AFTER_S = 0.0; cli.main()"
+
+
 class Screen:
     """A command on a terminal of its own."""
 
@@ -194,7 +217,7 @@ class Screen:
         pid, self._fd = pty.fork()
         if pid == 0:
             os.environ.update({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", **environment})
-            os.execv(sys.executable, [sys.executable, "-m", "procession.cli", "copy", *map(str, arguments)])
+            os.execv(sys.executable, [sys.executable, "-c", AT_ONCE, "copy", *map(str, arguments)])
         self._pid = pid
 
     def read_until(self, words: str) -> None:

@@ -4,13 +4,19 @@ The summary goes to standard output: each failure with its reason, then one line
 output has one line for each file and nothing else.
 """
 
-import json
+import os
 import sys
 from typing import TextIO
 
 from procession.apps.driver import Progress, Result
 from procession.apps.outcome import Outcome
 from procession.apps.words import counted, human_bytes, human_duration, human_rate, joined, printable
+
+RED, GREEN, YELLOW = 31, 32, 33
+
+
+class OutputError(Exception):
+    """Standard output takes no more, and not because nobody reads it; the argument is the OSError."""
 
 
 class JsonLines:
@@ -20,10 +26,15 @@ class JsonLines:
         self._stream = stream or sys.stdout
 
     def __call__(self, progress: Progress) -> None:
-        for outcome in progress.outcomes:
-            print(json_line(outcome), file=self._stream)
         if progress.outcomes:
-            self._stream.flush()
+            try:
+                for outcome in progress.outcomes:
+                    print(json_line(outcome), file=self._stream)
+                self._stream.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OutputError(error) from None
 
 
 def json_line(outcome: Outcome) -> str:
@@ -37,6 +48,8 @@ def json_line(outcome: Outcome) -> str:
         fields |= {"source_bytes": outcome.source_bytes, "result_bytes": outcome.result_bytes}
     if outcome.checksum:
         fields["xxh3_128"] = outcome.checksum
+    import json
+
     return json.dumps(fields)
 
 
@@ -44,27 +57,25 @@ def print_failures(result: Result, stream: TextIO | None = None) -> None:
     """Each failure with its reason, in order of name."""
     if not result.failed:
         return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=stream or sys.stdout, soft_wrap=True, highlight=False)
+    stream = stream or sys.stdout
     for outcome in sorted(result.failures, key=lambda outcome: outcome.name):
-        line = Text.assemble(("failed ", "red"), printable(outcome.name), ": ", printable(outcome.reason))
-        console.print(line)
+        print(f"{coloured('failed', RED, stream)} {printable(outcome.name)}: {printable(outcome.reason)}", file=stream)
 
 
 def print_summary(result: Result, noun: str, verb: str, *, is_interrupted: bool = False) -> None:
     """The failures, then one line with what was done."""
     print_failures(result)
     line = summary_line(result, noun, verb, is_interrupted=is_interrupted)
-    if not sys.stdout.isatty():
-        print(line, flush=True)  # rich costs more to load than a small run
-        return
-    from rich.console import Console
-    from rich.text import Text
+    colour = YELLOW if is_interrupted else RED if result.failed else GREEN
+    print(coloured(line, colour, sys.stdout), flush=True)
 
-    style = "yellow" if is_interrupted else "red" if result.failed else "green"
-    Console(soft_wrap=True, highlight=False).print(Text(line, style=style))
+
+def coloured(text: str, colour: int, stream: TextIO) -> str:
+    """`text` in a colour, if `stream` is a terminal that has any and NO_COLOR does not forbid it."""
+    # Not by rich: it takes longer to load than a small run takes.
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") in (None, "", "dumb"):
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 def summary_line(result: Result, noun: str, verb: str, *, is_interrupted: bool = False) -> str:

@@ -16,9 +16,11 @@ from procession.apps.words import counted, human_bytes, human_duration, human_ra
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
     from rich.text import Text
 
 LINE_EVERY_S = 3.0
+FIRST_AFTER_S = 0.15
 REDRAW_EVERY_S = 0.1
 MOST_SHOWN = 8
 """Workers whose files are shown."""
@@ -103,6 +105,11 @@ def fraction(progress: Progress) -> float:
     return min(1.0, sum(shares) / len(shares)) if shares else 0.0
 
 
+def percent(progress: Progress) -> int:
+    """That in percent; 100 are not before the end."""
+    return int(100 * fraction(progress))
+
+
 def amounts(progress: Progress, noun: str) -> str:
     """`12 of 30 images, 1.2 of 3.4 MB`; a plus where the listing goes on."""
     more = "" if progress.is_listed else "+"
@@ -127,9 +134,9 @@ class PlainLines:
         if self._clock() < self._due_s:
             return
         self._due_s = self._clock() + self._every_s
-        percent = f" ({100 * fraction(progress):.0f} %)" if progress.is_listed else ""
+        share = f" ({percent(progress)} %)" if progress.is_listed else ""
         line = joined(
-            amounts(progress, self._noun) + percent,
+            amounts(progress, self._noun) + share,
             pace,
             counted(progress.unchanged, "unchanged"),
             counted(progress.failed, "failed"),
@@ -153,12 +160,11 @@ class Picture:
         from rich.text import Text
 
         pace = self._pace.describe(progress)
-        share = fraction(progress)
         top = Table.grid(padding=(0, 1), expand=True)
         top.add_column(ratio=1)
         top.add_column(justify="right", no_wrap=True)
-        percent = f"{100 * share:3.0f} %" if progress.is_listed else "listing"
-        top.add_row(ProgressBar(total=1.0, completed=share), Text(percent, style="progress.percentage"))
+        share = f"{percent(progress):3} %" if progress.is_listed else "listing"
+        top.add_row(ProgressBar(total=1.0, completed=fraction(progress)), Text(share, style="progress.percentage"))
         counts = Text(amounts(progress, self._noun), no_wrap=True, overflow="ellipsis")
         if progress.unchanged:
             counts.append(" · ").append(counted(progress.unchanged, "unchanged"), style="dim")
@@ -180,11 +186,35 @@ class Picture:
 
 @contextmanager
 def picture(noun: str, stream: TextIO) -> Iterator[ProgressCallback]:
-    """A picture on the terminal `stream`, removed at the end; the summary says what it said."""
+    """A picture on the terminal `stream`, removed at the end; the summary says what it said.
+
+    None for a run that is over before the first is due: rich is loaded while workers work, or not at all.
+    """
+    drawing = Picture(noun)
+    live: Live | None = None
+    due_s = time.monotonic() + FIRST_AFTER_S
+
+    def redraw(progress: Progress) -> None:
+        nonlocal live, due_s
+        if time.monotonic() < due_s:
+            return
+        if live is None:
+            live = open_live(stream)
+        live.update(drawing.draw(progress), refresh=True)
+        due_s = time.monotonic() + REDRAW_EVERY_S
+
+    try:
+        yield redraw
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def open_live(stream: TextIO) -> "Live":
+    """A place at the end of `stream` where pictures follow each other."""
     from rich.console import Console
     from rich.live import Live
 
-    drawing = Picture(noun)
     # auto_refresh would be a thread, and a worker that is forked while it draws inherits its locks.
     live = Live(
         console=Console(file=stream),
@@ -193,15 +223,5 @@ def picture(noun: str, stream: TextIO) -> Iterator[ProgressCallback]:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    next_redraw_s = 0.0
-
-    def redraw(progress: Progress) -> None:
-        nonlocal next_redraw_s
-        now_s = time.monotonic()
-        if now_s < next_redraw_s:
-            return
-        next_redraw_s = now_s + REDRAW_EVERY_S
-        live.update(drawing.draw(progress), refresh=True)
-
-    with live:
-        yield redraw
+    live.start()
+    return live

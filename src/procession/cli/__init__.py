@@ -6,25 +6,25 @@ A spawned worker imports this module again with its `__main__`, so click, rich a
 only.
 """
 
+import gc
 import os
 import signal
 import sys
 from typing import NoReturn
 
-from procession.cli.codes import INTERRUPTED
+from procession.cli.codes import BROKEN_PIPE, INTERRUPTED
+from procession.cli.streams import open_streams, write_out
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    gc.disable()  # until the program runs: what is imported is no garbage
     try:
-        open_closed_streams()
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # a file's name must not end the run on a narrow terminal
         for number in (signal.SIGTERM, signal.SIGHUP):
             # One that is ignored, as by nohup, stays so.
             if signal.getsignal(number) == signal.SIG_DFL:
                 signal.signal(number, interrupt)
+        open_streams()
         from procession.cli.programs import Programs
         from procession.cli.telling import run_command
 
@@ -32,8 +32,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        code = close_broken_output()
-    sys.exit(code)
+        code = BROKEN_PIPE
+    leave(code)
 
 
 def open_closed_streams() -> None:
@@ -48,7 +48,15 @@ def interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def close_broken_output() -> int:
-    """Nobody reads standard output any more (`procession ... | head`): end as programs in C do, without a word."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
+def leave(code: int) -> NoReturn:
+    """Exit in order, but at once: to take 200 modules apart one by one would be a tenth of a short run."""
+    import atexit
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # nothing is left to interrupt
+    try:
+        atexit._run_exitfuncs()
+        end = write_out()
+        code = code or end
+    finally:
+        os._exit(code)
