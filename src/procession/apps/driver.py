@@ -9,9 +9,9 @@ other outcomes only if it is asked to, so a run over a million files needs no mo
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from procession.apps.outcome import Done, Outcome, done_with, failed
 from procession.errors import TaskCancelled, TaskTimeout, TimeoutError, WorkerDied
@@ -47,8 +47,7 @@ class PlanError(ValueError):
     """The arguments make no sense together.  Raised before anything is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """Where a run is.  Totals grow until `is_listed`."""
 
     total_files: int
@@ -105,7 +104,6 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-@dataclass(slots=True)
 class Run(Generic[TaskT]):
     """Which tasks the pool has, what came back, and what that comes to.
 
@@ -115,24 +113,32 @@ class Run(Generic[TaskT]):
         keeps: whether all outcomes are kept, not only failures.
     """
 
-    plan: Plan[TaskT]
-    lose: Callable[[TaskT, str], Done]
-    report: ProgressCallback
-    settle: Callable[[TaskT, Done], Done] | None = None
-    keeps: bool = True
-    workers: int = 1
-    # By their places, from when tasks are handed out until they are answered.  In that order: the first are running.
-    open: dict[int, TaskT] = field(default_factory=dict)
-    kept: list[Outcome] = field(default_factory=list)
-    losses: list[str] = field(default_factory=list)
-    total_files: int = 0
-    total_bytes: int = 0
-    is_listed: bool = False
-    ended_bytes: int = 0
-    done: Done = field(default_factory=Done)
-    failed: int = 0
-    known: list[Done] = field(default_factory=list)
-    started_s: float = field(default_factory=time.monotonic)
+    def __init__(
+        self,
+        plan: Plan[TaskT],
+        lose: Callable[[TaskT, str], Done],
+        report: ProgressCallback,
+        settle: Callable[[TaskT, Done], Done] | None = None,
+        *,
+        keeps: bool = True,
+        workers: int = 1,
+    ) -> None:
+        self.plan = plan
+        self.lose = lose
+        self.report = report
+        self.settle = settle
+        self.keeps = keeps
+        self.workers = workers
+        # By their places, from when tasks are handed out until they are answered.  In that order: the first are running.
+        self.open: dict[int, TaskT] = {}
+        self.kept: list[Outcome] = []
+        self.known: list[Done] = []
+        self.total_files = self.total_bytes = 0
+        self.is_listed = False
+        self.ended_bytes = 0
+        self.done = Done()
+        self.failed = 0
+        self.started_s = time.monotonic()
 
     def hand_out(self) -> Iterator[tuple[int, TaskT]]:
         """The plan's tasks with their places; read by the pool, most often in a thread of its own."""
@@ -266,7 +272,7 @@ def run(
             else:
                 list(state.hand_out())
             state.count_known()
-            state.end_open(state.losses[-1] if state.losses else "its worker never answered")
+            state.end_open("its worker never answered")
         except BaseException:
             # Tidied, but neither counted nor told: nobody has seen to the end of these.
             for task in list(state.open.values()):

@@ -1,13 +1,11 @@
 """What became of one file, and of one task.  Made in a worker, read by the parent; light, because every worker imports it."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Status = Literal["done", "unchanged", "planned", "failed", "skipped", "deleted"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One file's end."""
 
     name: str
@@ -34,8 +32,7 @@ def failed(name: str, reason: str) -> Outcome:
     return Outcome(name, "failed", one_line(reason))
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """What has been done with a task: counts of files and bytes, and those outcomes that are worth a message.
 
     Every failure is among `outcomes`; all other files are if the run is to give an outcome for each (the function that
