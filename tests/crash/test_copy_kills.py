@@ -154,20 +154,21 @@ def test_a_worker_that_dies_in_a_part_of_a_large_file_costs_nothing(
     assert trees.differences(tmp_path / "source", tmp_path / "target") == []
 
 
-@pytest.mark.parametrize("options", [{"checksum": True}, {"update": False}])
+@pytest.mark.parametrize("options", [{"checksum": True}, {"update": False}, {}])
 def test_what_a_dead_worker_did_not_compare_is_not_taken_for_copied(
     tmp_path: Path, options: dict[str, Any], dies_once: Any
 ) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
-    for folder, content in ((source, "new"), (target, "old")):
+    for folder, content, mode in ((source, "new", 0o600), (target, "old" if options else "new", 0o640)):
         folder.mkdir()
         for name in ("first", "second"):
             (folder / name).write_text(content)
+            (folder / name).chmod(mode)
             os.utime(folder / name, (1, 1))
     dies_once(Worker, "is_unchanged")
     result = copy_tree(source, target, workers=1, context=procession.get_context("fork"), **options)
-    assert (result.done, result.failures) == (2, [])
-    assert (target / "first").read_text() == (target / "second").read_text() == "new"
+    assert (result.done, result.unchanged) == ((2, 0) if options else (0, 2))
+    assert trees.differences(source, target) == []
 
 
 def test_a_worker_that_always_dies_is_told_in_words_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

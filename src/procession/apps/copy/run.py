@@ -181,11 +181,10 @@ class Run:
             else:
                 self._take_part(work, Answer([], [], ""), reason_of(error))
             return
-        # Where all is copied again, or compared, what was there before is not known from what was copied.
-        is_known = self._wishes.update and not self._wishes.checksum
         again: list[tuple[Folder, Any, Shared | None]] = []
         for folder, position, entry, is_whole in self._look_at(work):
-            is_done = is_whole and (is_known or work.batch.groups[position[0]].is_new)
+            # What was there before has the size and the time, too, but perhaps another content, or mode.
+            is_done = is_whole and work.batch.groups[position[0]].is_new
             shared = work.shared.get(position)
             if not is_done and work.attempts < MOST_ATTEMPTS:
                 again.append((folder, entry, shared))
