@@ -4,6 +4,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -424,6 +425,21 @@ def test_a_new_owner_takes_no_capabilities_away(source: Path, target: Path, copy
     assert os.getxattr(target / "may listen", name) == value
     os.chown(path, 4321, 1234)
     os.setxattr(path, name, value)
+    assert copy().unchanged == 1
+    assert trees.differences(source, target) == []
+
+
+def test_attributes_that_the_source_has_no_more_are_taken_off(source: Path, target: Path, copy: Any) -> None:
+    (source / "file").write_text("x")
+    (source / "folder").mkdir()
+    for path in (source, source / "file", source / "folder"):
+        with suppress(OSError):  # a file system without
+            os.setxattr(path, "user.old", b"1")
+    copy()
+    for path in (source, source / "file", source / "folder"):
+        with suppress(OSError):
+            os.removexattr(path, "user.old")
+    (source / "file").chmod(0o640)  # a file's attributes alone are not looked at
     assert copy().unchanged == 1
     assert trees.differences(source, target) == []
 

@@ -14,6 +14,8 @@ _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
 
 Attributes = dict[str, bytes]
+UNKNOWN: Attributes = {}
+"""Of what has none because its file system cannot have any, or may not be read."""
 
 
 def attributes_of(fd: int) -> Attributes:
@@ -21,7 +23,7 @@ def attributes_of(fd: int) -> Attributes:
     try:
         names = os.listxattr(fd)
     except (OSError, AttributeError):
-        return {}
+        return UNKNOWN
     found: Attributes = {}
     for name in names:
         try:
@@ -36,7 +38,7 @@ def attributes_in(folder: int, name: str) -> Attributes:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
-        return {}
+        return UNKNOWN
     try:
         return attributes_of(fd)
     finally:
@@ -59,6 +61,18 @@ def set_attributes(fd: int, attributes: Attributes, notes: set[str]) -> None:
                     notes.add(NO_ATTRIBUTES)
                 continue
             raise
+
+
+def drop_others(fd: int, attributes: Attributes) -> None:
+    """Take off a copy that was there before what its source does not have any more."""
+    if attributes is UNKNOWN:
+        return
+    for name in attributes_of(fd).keys() - attributes.keys():
+        if name.startswith(("user.", "system.posix_acl_")):
+            try:
+                os.removexattr(fd, name)
+            except OSError:
+                pass
 
 
 def set_owner(fd: int, source: os.stat_result) -> bool:

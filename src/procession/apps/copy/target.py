@@ -177,6 +177,8 @@ class Target:
                 staging.remove_leftovers(fd, left)
             if self._fsync:
                 os.fsync(fd)
+            if not folder.is_new:
+                metadata.drop_others(fd, folder.attributes)
             metadata.set_all(fd, folder.stat, folder.attributes, self._notes)
         finally:
             os.close(fd)

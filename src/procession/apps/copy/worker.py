@@ -181,6 +181,7 @@ class Worker:
         fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=target)
         try:
             attributes = metadata.attributes_in(source, file.name)
+            metadata.drop_others(fd, attributes)
             metadata.set_all(fd, original, attributes, self.notes, times=(file.atime_ns, file.mtime_ns))
         finally:
             os.close(fd)
