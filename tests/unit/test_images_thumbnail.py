@@ -14,8 +14,9 @@ pytest.importorskip("PIL")
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageDraw, ImageStat
 
 from procession.apps.images import formats
-from procession.apps.images.pixels import TURNS, filled, fitted
+from procession.apps.images.pixels import TURNS
 from procession.apps.images.recipe import Recipe
+from procession.apps.images.shrink import filled, fitted
 from procession.apps.images.thumbnail import ThumbnailTask, make_thumbnail
 from procession.apps.outcome import Outcome
 

@@ -4,7 +4,8 @@ from io import BytesIO
 
 from PIL import Image
 
-from procession.apps.images.pixels import PLAIN_MODES, Small, fits_profile
+from procession.apps.images.colours import PLAIN_MODES, fits_profile
+from procession.apps.images.pixels import Small
 from procession.apps.images.recipe import Recipe
 
 WHITE = 255

@@ -15,7 +15,7 @@ LARGEST_SIDE = 65535
 FORMATS = {"keep": "", "jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
 """What can be asked for, and Pillow's name of it; `keep` writes each file in its own format."""
 
-EDITION = 1
+EDITION = 2
 """Raised when the same recipe gives other pixels than before, so that thumbnails are made anew."""
 SECOND_NS, MICROSECOND_NS = 1_000_000_000, 1_000
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
-from procession.apps.images import formats
+from procession.apps.images import formats, vips
 from procession.apps.images.encode import encode
 from procession.apps.images.pixels import read_small
 from procession.apps.images.recipe import Recipe
@@ -60,6 +60,7 @@ def prepare_worker(needed: frozenset[str], memory_bytes: int | None) -> None:
     formats.load(needed)
     # Pages that one picture has touched serve the next: new ones cost a tenth of the time.
     _imaging.set_blocks_max(KEPT_BLOCKS)
+    vips.allow(memory_bytes)
     if memory_bytes is None:
         return
     import resource
