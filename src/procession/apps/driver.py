@@ -9,7 +9,6 @@ other outcomes only if it is asked to, so a run over a million files needs no mo
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -70,21 +69,37 @@ class Progress(NamedTuple):
 ProgressCallback = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
 class Result:
     """The end of a run."""
 
-    total: int
-    """Files that were listed."""
-    done: int
-    unchanged: int
-    planned: int
-    failed: int
-    source_bytes: int
-    result_bytes: int
-    seconds: float
-    outcomes: Sequence[Outcome]
-    """One for each file; only those that failed if nothing else was to be kept."""
+    def __init__(
+        self,
+        *,
+        total: int,
+        done: int,
+        unchanged: int,
+        planned: int,
+        failed: int,
+        source_bytes: int,
+        result_bytes: int,
+        seconds: float,
+        outcomes: Sequence[Outcome],
+    ) -> None:
+        self.total = total
+        """Files that were listed."""
+        self.done = done
+        self.unchanged = unchanged
+        self.planned = planned
+        self.failed = failed
+        self.source_bytes = source_bytes
+        self.result_bytes = result_bytes
+        self.seconds = seconds
+        self.outcomes = outcomes
+        """One for each file; only those that failed if nothing else was to be kept."""
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={value!r}" for name, value in vars(self).items() if name != "outcomes")
+        return f"{type(self).__name__}({', '.join(fields)}, {len(self.outcomes)} outcomes)"
 
     @property
     def failures(self) -> list[Outcome]:

@@ -36,13 +36,6 @@ def main() -> NoReturn:
     leave(code)
 
 
-def open_closed_streams() -> None:
-    """Standard streams that were closed by who started the command lead nowhere: no other file may take their places."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (it stays open)
-
-
 def interrupt(number: int, frame: object) -> NoReturn:
     """A polite request to end is a Ctrl-C: tidy up, say what was done."""
     raise KeyboardInterrupt

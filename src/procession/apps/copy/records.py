@@ -4,8 +4,7 @@ Workers get the entries of a batch as bytes, as the listing packed them: most ar
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from procession.apps.copy import _files
 from procession.apps.driver import Result
@@ -127,17 +126,28 @@ class Answer(NamedTuple):
     """Of the entries that were copied and verified, by group and place."""
 
 
-@dataclass(frozen=True, slots=True)
 class CopyResult(Result):
     """The end of a copy.  `total` and `done` are of files and symbolic links; folders are counted by themselves."""
 
-    skipped: int = 0
-    """Fifos and other things that are not copied, with their reasons among the outcomes."""
-    deleted: int = 0
-    folders: int = 0
-    notes: Sequence[str] = ()
-    """What could not be kept anywhere, such as extended attributes."""
-    stopped: str = ""
-    """Why the run ended early, if it did."""
-    is_dry: bool = False
-    """Nothing was done; `planned` says how much would have been."""
+    def __init__(
+        self,
+        *,
+        skipped: int = 0,
+        deleted: int = 0,
+        folders: int = 0,
+        notes: Sequence[str] = (),
+        stopped: str = "",
+        is_dry: bool = False,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.skipped = skipped
+        """Fifos and other things that are not copied, with their reasons among the outcomes."""
+        self.deleted = deleted
+        self.folders = folders
+        self.notes = notes
+        """What could not be kept anywhere, such as extended attributes."""
+        self.stopped = stopped
+        """Why the run ended early, if it did."""
+        self.is_dry = is_dry
+        """Nothing was done; `planned` says how much would have been."""
