@@ -8,10 +8,10 @@ only.
 
 import gc
 import os
-import signal
 import sys
 from typing import NoReturn
 
+from procession.cli import interrupts
 from procession.cli.codes import BROKEN_PIPE, INTERRUPTED
 from procession.cli.streams import open_streams, write_out
 
@@ -20,10 +20,7 @@ def main() -> NoReturn:
     """Run the command line and exit with its code."""
     gc.disable()  # until the program runs: what is imported is no garbage
     try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # One that is ignored, as by nohup, stays so.
-            if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, interrupt)
+        interrupts.hear()
         open_streams()
         from procession.cli.programs import Programs
         from procession.cli.telling import run_command
@@ -36,17 +33,11 @@ def main() -> NoReturn:
     leave(code)
 
 
-def interrupt(number: int, frame: object) -> NoReturn:
-    """A polite request to end is a Ctrl-C: tidy up, say what was done."""
-    raise KeyboardInterrupt
-
-
 def leave(code: int) -> NoReturn:
     """Exit in order, but at once: to take 200 modules apart one by one would be a tenth of a short run."""
     import atexit
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # nothing is left to interrupt
+    interrupts.ignore()
     try:
         atexit._run_exitfuncs()
         end = write_out()
