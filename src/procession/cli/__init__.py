@@ -6,14 +6,19 @@ A spawned worker imports this module again with its `__main__`, so click, rich a
 only.
 """
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
-from typing import NoReturn
 
 from procession.cli import interrupts
 from procession.cli.codes import BROKEN_PIPE, INTERRUPTED
 from procession.cli.streams import open_streams, write_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
