@@ -143,7 +143,7 @@ def test_nothing_is_deleted_unless_all_was_copied(source: Path, target: Path) ->
     [
         (("nowhere", "target"), "procession: there is no folder nowhere; nothing was copied\n"),
         (("source", "source"), "procession: source and source are the same folder; choose another DST\n"),
-        (("source",), "procession copy: Missing argument 'DST'.\nTry: procession copy --help\n"),
+        (("source",), "procession copy: needs SRC and DST\nTry: procession copy --help\n"),
         (("source", "target", "--exclude", "/"), "procession: a glob must name something, got '/'\n"),
     ],
 )

@@ -162,7 +162,7 @@ def loaded_by_command(*arguments, folder):
 @pytest.mark.parametrize(
     ("arguments", "program", "others"),
     [
-        ("--help", "click", {"PIL", "procession.apps"}),
+        ("--help", "argparse", {"PIL", "procession.apps"}),
         ("copy --help", "procession.cli.copy", {"procession.cli.images", "procession.apps"}),
         (
             "copy source target",

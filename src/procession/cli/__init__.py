@@ -2,7 +2,7 @@
 
     0  all done          1  some files failed          2  wrong use, nothing done          130  interrupted
 
-A spawned worker imports this module again with its `__main__`, so click, rich and the programs are imported in functions
+A spawned worker imports this module again with its `__main__`, so argparse, rich and the programs are imported in functions
 only.
 """
 
@@ -27,10 +27,9 @@ def main() -> NoReturn:
     try:
         interrupts.hear()
         open_streams()
-        from procession.cli.programs import Programs
-        from procession.cli.telling import run_command
+        from procession.cli.programs import run_command
 
-        code = run_command(Programs(), "procession", sys.argv[1:])
+        code = run_command(sys.argv[1:])
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:

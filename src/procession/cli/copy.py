@@ -1,107 +1,94 @@
-"""`procession copy`."""
+"""`procession copy`: arguments to a call of `procession.apps.copy.copy_tree`."""
 
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
+from procession.cli.parsing import Parser, WrongUse, ask
 from procession.cli.telling import run_program
 
 if TYPE_CHECKING:
     from procession.apps.copy import CopyResult
     from procession.apps.driver import ProgressCallback
 
+HELP = """Make DST a copy of the folder SRC, on all cores. DST is made if needed.
 
-@click.command
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
-@click.option("--workers", metavar="N", type=int, help="Processes; two for each usable core if not given.")
-@click.option(
-    "--update/--all",
-    default=True,
-    show_default=True,
-    help="Copy only what differs by size or time, or all again.",
-)
-@click.option("--checksum", is_flag=True, help="Compare contents, not times, to find what differs.")
-@click.option("--verify", is_flag=True, help="Read each copy back and compare checksums.")
-@click.option("--fsync", is_flag=True, help="Have each file on the disk before it gets its name.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out what matches; can be repeated.")
-@click.option("--include", metavar="GLOB", multiple=True, help="But not what matches this.")
-@click.option("--delete", is_flag=True, help="Remove from DST what SRC does not have; it is listed first.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before --delete.")
-@click.option("--one-file-system", "-x", is_flag=True, help="Stay out of folders where another file system is mounted.")
-@click.option(
-    "--on-error",
-    type=click.Choice(["continue", "stop"]),
-    default="continue",
-    show_default=True,
-    help="What to do when a file cannot be copied.",
-)
-@click.option("--dry-run", "-n", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--json", is_flag=True, help="One line of JSON for each file, on standard output.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing but what failed.")
-def copy(
-    source: str,
-    target: str,
-    workers: int | None,
-    update: bool,
-    checksum: bool,
-    verify: bool,
-    fsync: bool,
-    exclude: tuple[str, ...],
-    include: tuple[str, ...],
-    delete: bool,
-    yes: bool,
-    one_file_system: bool,
-    on_error: str,
-    dry_run: bool,
-    json: bool,
-    quiet: bool,
-) -> int:
-    """Make DST a copy of the folder SRC, on all cores. DST is made if needed.
+Files, folders, symbolic and hard links, holes, modes, times, attributes
+and (where allowed) owners are kept. Each file appears under its name only
+when it is whole: after a kill or on a full disk nothing is half there,
+and the same command does what is missing. Symbolic links in DST are never
+followed.
 
-    Files, folders, symbolic and hard links, holes, modes, times, attributes
-    and (where allowed) owners are kept. Each file appears under its name only
-    when it is whole: after a kill or on a full disk nothing is half there,
-    and the same command does what is missing. Symbolic links in DST are never
-    followed.
+A GLOB without a slash is compared with names, one with a slash with paths
+below SRC: --exclude '*.o' --exclude /build/ --exclude 'docs/**/*.pdf'
 
-    \b
-    A GLOB without a slash is compared with names, one with a slash with paths
-    below SRC: --exclude '*.o' --exclude /build/ --exclude 'docs/**/*.pdf'
+examples:
+  procession copy photos /mnt/backup/photos --verify
+  procession copy . /mnt/mirror --delete --exclude .git/
+"""
 
-    \b
-    Examples:
-      procession copy photos /mnt/backup/photos --verify
-      procession copy . /mnt/mirror --delete --exclude .git/
+
+def make_parser() -> Parser:
+    """The options of `procession copy`."""
+    parser = Parser("procession copy", "SRC DST", HELP)
+    add = parser.add_argument
+    add("--workers", metavar="N", type=int, help="Processes; two for each usable core if not given.")
+    add("--update", action="store_true", default=True, help="Copy only what differs by size or time (the default).")
+    add("--all", action="store_false", dest="update", help="Copy all again.")
+    add("--checksum", action="store_true", help="Compare contents, not times, to find what differs.")
+    add("--verify", action="store_true", help="Read each copy back and compare checksums.")
+    add("--fsync", action="store_true", help="Have each file on the disk before it gets its name.")
+    add("--exclude", metavar="GLOB", action="append", default=[], help="Leave out what matches; can be repeated.")
+    add("--include", metavar="GLOB", action="append", default=[], help="But not what matches this.")
+    add("--delete", action="store_true", help="Remove from DST what SRC does not have; it is listed first.")
+    add("-y", "--yes", action="store_true", help="Do not ask before --delete.")
+    add("-x", "--one-file-system", action="store_true", help="Stay out of folders on other file systems.")
+    add("--on-error", choices=["continue", "stop"], default="continue", help="What to do when a file cannot be copied.")
+    add("-n", "--dry-run", action="store_true", help="Say what would be done, and do nothing.")
+    add("--json", action="store_true", help="One line of JSON for each file, on standard output.")
+    add("-q", "--quiet", action="store_true", help="Say nothing but what failed.")
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        WrongUse: the arguments are not understood.
     """
+    parser = make_parser()
+    options = parser.parse(arguments)
+    if len(options.names) < 2:
+        raise WrongUse("needs SRC and DST", parser.prog)
+    source, target, *more = options.names
+    if more:
+        raise WrongUse(f"takes SRC and DST and no more, got {more[0]!r}, too", parser.prog)
     from procession.apps.copy import copy_tree
     from procession.apps.copy.summary import print_copy, print_list
 
     def confirm(extras: list[str]) -> bool:
-        if not quiet:
+        if not options.quiet:
             print_list(extras)
-        return dry_run or yes or not sys.stdin.isatty() or click.confirm("Delete them after the copy?", err=True)
+        return options.dry_run or options.yes or not sys.stdin.isatty() or ask("Delete them after the copy?")
 
     def make(progress: "ProgressCallback") -> "CopyResult":
         return copy_tree(
             source,
             target,
-            workers=workers,
-            update=update,
-            checksum=checksum,
-            verify=verify,
-            fsync=fsync,
-            exclude=exclude,
-            include=include,
-            one_file_system=one_file_system,
-            delete=delete,
+            workers=options.workers,
+            update=options.update,
+            checksum=options.checksum,
+            verify=options.verify,
+            fsync=options.fsync,
+            exclude=options.exclude,
+            include=options.include,
+            one_file_system=options.one_file_system,
+            delete=options.delete,
             confirm=confirm,
-            dry_run=dry_run,
-            on_error=on_error,
+            dry_run=options.dry_run,
+            on_error=options.on_error,
             progress=progress,
             keep=False,
-            tell=json,
+            tell=options.json,
         )
 
     return run_program(
@@ -109,7 +96,7 @@ def copy(
         noun="files",
         verb="copied",
         nothing=f"no files in {source}",
-        is_json=json,
-        is_quiet=quiet,
+        is_json=options.json,
+        is_quiet=options.quiet,
         print_end=print_copy,
     )

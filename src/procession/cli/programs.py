@@ -1,39 +1,55 @@
 """The commands of `procession`; only the one that is called is imported."""
 
+import sys
 from importlib import import_module
 
-import click
+from procession.cli.codes import ALL_DONE, WRONG_USE
+from procession.cli.parsing import WrongUse
+from procession.cli.telling import complain
 
-from procession.cli.codes import WRONG_USE
+SUMMARIES = {
+    "copy": "Make a folder a copy of another, on all cores.",
+    "images": "Make thumbnails of all the images in a folder.",
+}
+"""Each is the function `run` of the module of its name."""
 
-HELP = """Programs that use all the cores of this machine.
+HELP = """usage: procession [--help | --version] COMMAND ...
+
+Programs that use all the cores of this machine.
+
+commands:
+{commands}
+
+procession COMMAND --help tells more of each.
 
 Exit codes: 0 all done, 1 some files failed, 2 wrong use and nothing done, 130 interrupted.
-"""
-NAMES = ["copy", "images"]
-WIDEST = 100
-"""Columns of help: wider lines are hard to read."""
+""".format(commands="\n".join(f"  {name:8}{summary}" for name, summary in SUMMARIES.items()))
 
 
-class Programs(click.Group):
-    """The group of all the programs: each is the function of its name in the module of its name."""
+def run_command(arguments: list[str]) -> int:
+    """Run the command line and return the exit code; mistakes in the arguments are told in one or two lines."""
+    try:
+        return _run(arguments)
+    except WrongUse as error:
+        complain(str(error), error.program)
+        print(f"Try: {error.program} --help", file=sys.stderr)
+        return WRONG_USE
+    except SystemExit:  # the help was shown
+        return ALL_DONE
 
-    def __init__(self) -> None:
-        super().__init__("procession", help=HELP, context_settings={"max_content_width": WIDEST})
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return NAMES
+def _run(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first in ("", "-h", "--help"):
+        print(HELP, end="")
+        return ALL_DONE if first else WRONG_USE
+    if first == "--version":
+        from importlib.metadata import version
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in NAMES:
-            return None
-        command = getattr(import_module(f"procession.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
-            # Each version of click shows this in a way of its own.
-            print(self.get_help(ctx))
-            ctx.exit(WRONG_USE)
-        return super().parse_args(ctx, args)
+        print(f"procession {version('procession')}")
+        return ALL_DONE
+    if first not in SUMMARIES:
+        raise WrongUse(f"there is no command {first!r}; there are {' and '.join(SUMMARIES)}", "procession")
+    code = import_module(f"procession.cli.{first}").run(arguments[1:])
+    assert isinstance(code, int)
+    return code

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-import click
-
 from procession.cli.codes import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USE
 from procession.cli.streams import tell_of_output
 
@@ -16,33 +14,6 @@ if TYPE_CHECKING:
     from procession.apps.driver import ProgressCallback, Result
 
     ResultT = TypeVar("ResultT", bound=Result)
-
-
-def run_command(command: click.Command, name: str, arguments: list[str]) -> int:
-    """Run `command` and return the exit code; mistakes in the arguments are told in one or two lines."""
-    # Not by its main(), which has opinions of its own about Ctrl-C and closed pipes.
-    try:
-        with command.make_context(name, arguments) as context:
-            code = command.invoke(context)
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.Abort:
-        return INTERRUPTED
-    except click.ClickException as error:
-        where = getattr(error, "ctx", None)
-        path = where.command_path if where is not None else name
-        complain(missing_arguments(error) or error.format_message(), path)
-        print(f"Try: {path} --help", file=sys.stderr)
-        return WRONG_USE
-    return code if isinstance(code, int) else ALL_DONE
-
-
-def missing_arguments(error: click.ClickException) -> str:
-    """Of a command whose first argument may be many, what there must be: click would miss the first when the last is."""
-    if not isinstance(error, click.MissingParameter) or error.ctx is None or getattr(error.param, "nargs", 1) != -1:
-        return ""
-    arguments = [each for each in error.ctx.command.params if isinstance(each, click.Argument) and each.required]
-    return f"needs {' and '.join(each.human_readable_name.removesuffix('...') for each in arguments)}"
 
 
 def complain(message: str, name: str = "procession") -> int:

@@ -70,6 +70,7 @@ class Run:
         self._board = board
         self._batches = Batches(os.urandom(4).hex())
         self._target = Target(roots, ledger.fail, ledger.notes, fsync=wishes.fsync)
+        self._pool: Any = None
         self._listing = Listing(
             roots,
             self._target,
@@ -92,16 +93,14 @@ class Run:
         Raises:
             KeyboardInterrupt: Ctrl-C; what was begun and is not whole has been removed.
         """
-        pool = self._context.Pool(
-            self._workers, start_worker, (self._roots.source, self._roots.base, self._wishes, self._board)
-        )
         try:
             try:
-                self._loop(pool, self._listing.steps(self._root()))
+                self._loop(self._listing.steps(self._root()))
             finally:
                 # Nobody writes any more when what is half is looked for.
-                pool.terminate()
-                pool.join()
+                if self._pool is not None:
+                    self._pool.terminate()
+                    self._pool.join()
                 self._tidy()
                 self._ledger.folders = self._target.folders
             self._target.remove_old()
@@ -115,19 +114,19 @@ class Run:
         except (OSError, Refused) as error:
             raise NoTarget(reason_of(error)) from None
 
-    def _loop(self, pool: Any, steps: Any) -> None:
+    def _loop(self, steps: Any) -> None:
         is_listed = False
         while not self._ledger.stop:
             while len(self._out) < AHEAD * self._workers:
                 if self._parts:
-                    self._send(pool, self._parts.pop())
+                    self._send(self._parts.pop())
                 elif self._batches.ready:
-                    self._send(pool, self._batches.ready.popleft())
+                    self._send(self._batches.ready.popleft())
                 elif not is_listed:
                     is_listed = next(steps, self) is self
                     if self._ledger.stop:
                         return
-                    self._take_ready(pool)
+                    self._take_ready()
                 else:
                     self._batches.flush()  # what links could not be made of
                     if not self._batches.ready:
@@ -135,18 +134,28 @@ class Run:
             if not self._out:
                 return
             next(iter(self._out.values()))[0].wait(LOOK_S)
-            self._take_ready(pool)
+            self._take_ready()
             now_s = time.monotonic()
             if now_s - self._told_s >= TICK_S:
                 self._told_s = now_s
                 self.tell()
 
-    def _send(self, pool: Any, work: Pending | Part) -> None:
+    def _send(self, work: Pending | Part) -> None:
+        if self._pool is None:
+            self._pool = self._start_pool()
         number = work.number if isinstance(work, Part) else work.batch.number
         task = work if isinstance(work, Part) else work.batch
-        self._out[number] = pool.apply_async(run_task, (task,)), work
+        self._out[number] = self._pool.apply_async(run_task, (task,)), work
 
-    def _take_ready(self, pool: Any) -> None:
+    def _start_pool(self) -> Any:
+        """Workers, when there is something for them; fewer if all is listed and it is not enough for so many."""
+        workers = self._workers
+        if self._listing.totals.is_listed:
+            workers = min(workers, 1 + len(self._batches.ready) + len(self._parts))
+        arguments = (self._roots.source, self._roots.base, self._wishes, self._board)
+        return self._context.Pool(workers, start_worker, arguments)
+
+    def _take_ready(self) -> None:
         done = [number for number, (result, _) in self._out.items() if result.done]
         for number in done:
             result, work = self._out.pop(number)
