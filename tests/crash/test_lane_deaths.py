@@ -11,6 +11,7 @@ import pytest
 import procession
 from conftest import start, wait_until
 from manager_tasks import acquire_for_ever, mix, take_for_ever, wait_for_an_item
+from procession.managers.lanes import ClientLane
 
 
 def stop_while_it_waits(client, offer, is_taken, settle):
@@ -118,3 +119,109 @@ def test_a_get_that_is_interrupted_takes_nothing_later(forked_manager):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
+
+
+def interrupted(call, delay):
+    """What `call` gives, or nothing if the signal comes first: in a list.  Between its return and the list nothing can come."""
+    found = []
+    try:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        found.extend(map(call, (True,)))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Enough:
+        pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return found
+
+
+@pytest.fixture
+def delays():
+    """Some that end at any moment of a call, as calls last here."""
+    former = signal.signal(signal.SIGALRM, interrupt)
+    dice = random.Random(11)
+
+    def draw(call, number):
+        lasted = []
+        for _ in range(200):
+            start_ns = time.perf_counter_ns()
+            call()
+            lasted.append((time.perf_counter_ns() - start_ns) / 1e9)
+        return [sorted(lasted)[100] * 2 ** dice.uniform(-3, 5) for _ in range(number)]
+
+    yield draw
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, former)
+
+
+def test_an_item_is_given_or_still_there_whenever_its_get_is_interrupted(forked_manager, delays):
+    inbox = forked_manager.Queue()
+    given = 0
+    for number, delay in enumerate(delays(inbox.qsize, 2000)):
+        item = number if number % 2 else [number, "x" * 200, {None}]  # packed, and pickled
+        inbox.put(item)
+        found = interrupted(inbox.get, delay)
+        given += len(found)
+        if not found:
+            found = [inbox.get(True, 10)]
+        assert found == [item]
+    assert 0 < given < 2000
+
+
+def test_a_lock_is_had_or_free_whenever_its_acquire_is_interrupted(forked_manager, delays):
+    lock = forked_manager.Lock()
+    had = 0
+    for delay in delays(lock.locked, 2000):
+        found = interrupted(lock.acquire, delay)
+        had += len(found)
+        assert found or lock.acquire(True, 10)
+        lock.release()
+    assert 0 < had < 2000
+
+
+def test_an_item_that_arrives_with_an_interrupt_is_still_there(forked_manager, monkeypatch):
+    inbox = forked_manager.Queue()
+
+    def call_and_interrupt(lane, *request, call=ClientLane.call):
+        call(lane, *request)
+        raise KeyboardInterrupt
+
+    inbox.put("first")
+    inbox.put("second")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ClientLane, "call", call_and_interrupt)
+        inbox.get()
+    assert [inbox.get(), inbox.get()] == ["first", "second"]
+
+
+class Fragile:
+    """Raises when it is unpickled in the process that has set `errors`, as long as there are any."""
+
+    errors = []
+
+    def __reduce__(self):
+        return put_together, ()
+
+
+def put_together():
+    if Fragile.errors:
+        raise Fragile.errors.pop()
+    return Fragile()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Enough])
+def test_an_item_whose_unpickling_is_interrupted_is_still_there(forked_manager, monkeypatch, error):
+    inbox = forked_manager.Queue()
+    inbox.put(Fragile())
+    monkeypatch.setattr(Fragile, "errors", [error()])
+    with pytest.raises(error):
+        inbox.get()
+    assert type(inbox.get()) is Fragile
+
+
+def test_an_item_that_cannot_be_unpickled_is_not_given_again(forked_manager, monkeypatch):
+    inbox = forked_manager.Queue()
+    inbox.put(Fragile())
+    monkeypatch.setattr(Fragile, "errors", [ValueError("no"), ValueError("no")])
+    with pytest.raises(ValueError, match="no"):
+        inbox.get()
+    assert inbox.empty()

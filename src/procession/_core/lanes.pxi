@@ -4,7 +4,8 @@
 #     client thread <────────────── answers, a channel of the lane's own; tag: what is in it ────────────────── the desk
 #
 # A request is (ident, method, arguments), packed or pickled, or anything that the two sides encode and decode themselves.  One
-# with nothing in it is the end of the lane, and `plain` then says that the last answer was taken, but is of no use.  A lane has one request under way at most.
+# with nothing in it is the end of the lane, and `plain` then says that the last answer was taken, but nobody has
+# it.  A lane has one request under way at most.
 
 cdef enum:
     ANSWER_OTHER = 0  # encoded: what kind, and with what
@@ -29,7 +30,10 @@ cdef class Lane:
     cdef readonly Channel answers
     cdef readonly uint32_t number
     cdef uint32_t server
-    cdef readonly bint is_busy  # with a call of this thread's, into which a signal's handler has come, or the collector
+    # With a call of this thread's, until its caller has the answer and says so.  Meanwhile a signal's handler may run, or the
+    # collector.
+    cdef public bint is_busy
+    cdef bint is_taken  # the answer to that call
     cdef readonly bint is_over
     cdef object __weakref__
 
@@ -42,6 +46,8 @@ cdef class Lane:
     def call(self, ident, method, args, kwds):
         """Send a request and wait for its answer: ("#RETURN", value), or what the server has encoded.
 
+        Its caller sets `is_busy` to False when it has the answer, and calls lose() when an exception comes instead.
+
         Raises:
             EOFError: the server has ended.
         """
@@ -50,7 +56,6 @@ cdef class Lane:
         cdef uint8_t *end = NULL
         cdef uint32_t done
         cdef object payload = None
-        cdef bint is_taken = False
         cdef uint32_t tag = self.number
         if not kwds:
             request = (ident, method, args if type(args) is tuple else tuple(args))
@@ -60,6 +65,7 @@ cdef class Lane:
                 tag |= PLAIN_REQUEST if payload is not None else 0
         if end == NULL and payload is None:
             payload = self._encode((ident, method, args, kwds))
+        self.is_taken = False
         self.is_busy = True
         try:
             if end != NULL:
@@ -69,22 +75,21 @@ cdef class Lane:
             else:
                 self.requests.put(payload, PSN_FOREVER, tag)
             self.await_answer(&slot)
-            is_taken = True
-            # What has come meanwhile: once this has returned, its handler would raise where the answer is lost.
-            PyErr_CheckSignals()
-        except BaseException as error:
-            # The answer to this must not be taken for that to another.
-            self.finish(is_taken)
-            if is_taken:
-                received(&slot)
-            if isinstance(error, errors.Closed):
-                raise EOFError("the server has ended") from error
-            raise
-        finally:
-            self.is_busy = False
+        except errors.Closed as error:
+            raise EOFError("the server has ended") from error
+        self.is_taken = True
         if slot.tag == ANSWER_VALUE:
             return "#RETURN", value_in(&slot)
-        return self._decode(received(&slot))
+        payload = received(&slot)
+        try:
+            return self._decode(payload)
+        except Exception:
+            # What cannot be unpickled is not there any more, as with any queue; but it may have been a signal's handler.
+            try:
+                self._decode(payload)
+            except Exception:
+                self.is_busy = False
+            raise
 
     cdef int await_answer(self, psn_slot *slot) except -1:
         cdef uint64_t pause = FIRST_LOOK_NS, first
@@ -96,6 +101,12 @@ cdef class Lane:
             is_alive = psn_identity_is_alive(&arena, self.server)
             pause = min(2 * pause, LAST_LOOK_NS)
         return 0
+
+    def lose(self) -> None:
+        """Nobody will have the answer to the call that is under way: it is the last one, and what it has taken is taken back."""
+        if self.is_busy:
+            self.is_busy = False
+            self.finish(self.is_taken)
 
     def end(self) -> None:
         """No more calls: whoever works for one stops waiting."""
@@ -155,6 +166,8 @@ cdef class Desk:
     cdef dict entries
     cdef object serve_as
     cdef object current
+    cdef psn_slot slots[64]  # requests that were taken
+    cdef uint32_t at, count  # the next of them, and how many there are
 
     def __cinit__(self, Channel requests not None, dict lanes not None, dict entries not None, serve_as):
         self.requests = requests
@@ -171,19 +184,24 @@ cdef class Desk:
         Raises:
             Closed: there will be no more requests.
         """
-        cdef psn_slot slots[64]
+        cdef psn_slot *slot
         cdef uint64_t first
-        cdef uint32_t i, n
         cdef list others = []
         self.current = None
-        n = self.requests.carry_off(64, NULL, deadline, SPIN_US, slots, &first)
-        for i in range(n):
-            lane = self.lanes.get(slots[i].tag & ~PLAIN_REQUEST)
+        if self.at == self.count:
+            self.at = self.count = 0
+            self.count = self.requests.carry_off(64, NULL, deadline, SPIN_US, self.slots, &first)
+        while self.at < self.count:
+            slot = &self.slots[self.at]
+            self.at += 1
+            lane = self.lanes.get(slot.tag & ~PLAIN_REQUEST)
             try:
-                self.answer(lane, &slots[i], others)
+                self.answer(lane, slot, others)
             except Exception as error:
                 if lane is not None:
                     others.append((lane, None, ("#ERROR", error)))
+            if slot.size == 0:
+                break  # what this lane has lost must be back before those behind it are answered
         return others
 
     cdef int answer(self, LaneEnd lane, psn_slot *slot, list others) except -1:
@@ -196,7 +214,7 @@ cdef class Desk:
                 others.append((None, payload, None))
             return 0
         if slot.size == 0:
-            others.append((lane, b"", slot.tag & PLAIN_REQUEST))  # `last` is still wanted
+            others.append((lane, b"", bool(slot.tag & PLAIN_REQUEST)))  # `last` is still wanted
             return 0
         lane.last = None
         if lane.lent:

@@ -186,7 +186,10 @@ class Lanes:
                 if lane is None:
                     self._end()
                 elif request == b"":
-                    self.close(lane.member, lane.number, is_lost=bool(answer))
+                    self.close(lane.member, lane.number, is_lost=answer)
+                elif request is not None and answer is not None and lane.answers.is_closed:
+                    entry, method = request  # nobody waits for its answer any more
+                    contents.take_back(entry.obj, method, answer[1])
                 else:
                     self._pass_on(lane, request, answer)
 

@@ -89,9 +89,16 @@ class Link:
             if lane is None or lane.is_over:
                 self._ensure_member()
                 lane = self._local.lane = self._open_lane()
-            if lane is not None and not lane.is_busy:
-                return lane.call(ident, method, args, kwds)  # type: ignore[no-any-return]
-            return self._call_connected(ident, method, args, kwds)
+            if lane is None or lane.is_busy:
+                return self._call_connected(ident, method, args, kwds)
+            try:
+                # A signal's handler may raise once more when this has returned, and from there on not before our caller has it.
+                answer = lane.call(ident, method, args, kwds)
+            except BaseException:
+                lane.lose()
+                raise
+            lane.is_busy = False
+            return answer  # type: ignore[no-any-return]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             self._hang_up_dead()
             raise type(error)(f"the manager at {self.address!r} has ended") from error

@@ -224,7 +224,7 @@ class Server:
             elif not self._words.has_objects:
                 token = [typeid, self.address, created.ident]
             answer = "#PROXY", (created.exposed, token)
-        elif entry.takes and isinstance(session, ServerLane):
+        elif answer[0] == "#RETURN" and entry.takes and isinstance(session, ServerLane):
             session.last = entry, method, answer[1]
         try:
             self._send(session, answer)
