@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,9 +82,9 @@ def _path(file: bytes) -> bytes:
 
 def _open_new(file: bytes, mode: int) -> tuple[int, bool]:
     """A new file, and whether it has its name already."""
-    if os.path.lexists(_path(file)):
+    if os.access(_path(file), os.F_OK):  # a link that leads nowhere is found later; this way costs no exception
         raise _error_of(FileExistsError(errno.EEXIST, ""), file)
-    if os.access(b"/proc/self/fd", os.X_OK):
+    if _can_link():
         try:
             return os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode), False
         except OSError as error:
@@ -91,6 +92,12 @@ def _open_new(file: bytes, mode: int) -> tuple[int, bool]:
                 raise
     # Where a file cannot be without a name it has it before it is announced, and others may find it too short.
     return os.open(_path(file), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, mode), True
+
+
+@functools.cache
+def _can_link() -> bool:
+    """Whether a file without a name can be given one."""
+    return os.access(b"/proc/self/fd", os.X_OK)
 
 
 def _give_name(fd: int, file: bytes) -> None:
