@@ -82,7 +82,8 @@ struct psn_process {
     /* The item that its parent wants ended; no item at all while `condemned` is PSN_NOT_RUNNING. */
     psn_a64 condemned;
     psn_a64 condemned_item;
-    psn_a64 spare[3];
+    psn_a64 told; /* when one of its children has last said what all of them would say */
+    psn_a64 spare[2];
 };
 _Static_assert(sizeof(struct psn_process) == 128, "shared layout changed: bump PSN_LAYOUT_VERSION");
 

@@ -27,6 +27,7 @@ psn_status psn_process_reserve(struct psn_arena *arena, uint32_t *identity) {
             store_relaxed(&p->claim.begun, 0);
             store_relaxed(&p->is_dismissed, 0);
             store_relaxed(&p->condemned, PSN_NOT_RUNNING);
+            store_relaxed(&p->told, 0);
             store_relaxed(&p->identity, *identity);
             store_release(&p->state, PSN_SLOT_STARTING); /* commit */
             psn_arena_unlock(arena);

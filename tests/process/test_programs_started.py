@@ -201,11 +201,17 @@ def test_a_method_may_be_chosen_without_a_guard(script, method):
     assert (done.stdout, done.stderr) == (f"{method}\n", "")
 
 
-@pytest.mark.parametrize("kind", ["Process", "Pool"])
+@pytest.mark.parametrize("kind", ["Process", "three of them", "Pool"])
 @pytest.mark.parametrize("method", FRESH)
 def test_a_missing_guard_is_told_once_and_in_few_lines(script, method, kind):
     use = {
         "Process": "p = ctx.Process(target=print)\np.start()\np.join()\nsys.exit(p.exitcode)\n",
+        "three of them": (
+            "ps = [ctx.Process(target=print) for _ in range(3)]\n"
+            "for p in ps: p.start()\n"
+            "for p in ps: p.join()\n"
+            "sys.exit([p.exitcode for p in ps] == [1, 1, 1])\n"
+        ),
         "Pool": "with ctx.Pool(4) as pool: pool.map(abs, [1])\n",
     }[kind]
     script.write(f"import sys, procession\nctx = procession.get_context('{method}')\n{use}")

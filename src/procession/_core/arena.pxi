@@ -250,6 +250,14 @@ def is_condemned() -> bool | None:
     return False
 
 
+def process_tells(uint64_t pause) -> bool:
+    """Whether this process is to say what all children of its parent would: none has in the last `pause` nanoseconds."""
+    cdef uint32_t parent = load_relaxed32(&psn_process_at(&arena, arena.slot).parent)
+    cdef psn_process *process = psn_process_at(&arena, psn_identity_slot(parent))
+    cdef uint64_t told = load_relaxed64(&process.told), now = psn_clock_ns()
+    return (told == 0 or now - told >= pause) and cas64_seq_cst(&process.told, &told, now)
+
+
 def process_dismiss(uint32_t identity) -> None:
     """A worker is to leave when it has done what it has taken."""
     store_relaxed32(&psn_process_at(&arena, psn_identity_slot(identity)).is_dismissed, 1)

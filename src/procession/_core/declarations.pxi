@@ -101,6 +101,7 @@ cdef extern from "arena.h" nogil:
         psn_a32 is_dismissed
         psn_a64 condemned
         psn_a64 condemned_item
+        psn_a64 told
         psn_claim claim
     uint64_t PSN_NOT_RUNNING
     uint64_t PSN_INITIALIZING

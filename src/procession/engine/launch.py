@@ -34,6 +34,7 @@ __all__ = [
     "flush_streams",
     "fork_server_pid",
     "hear_interrupts",
+    "is_refusal",
     "preload",
     "set_booting",
     "start",
@@ -43,6 +44,7 @@ __all__ = [
 
 _FORK_WARNS = sys.version_info >= (3, 12)
 _booting = False
+_refusal: RuntimeError | None = None
 _warned: set[str] = set()
 
 
@@ -63,6 +65,11 @@ def set_booting(booting: bool) -> None:
     _booting = booting
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether it is what start() has raised because the main module has no guard: in every child of the program the same."""
+    return error is _refusal
+
+
 # What a child does: called there without arguments; its result is the exit code.  Pickled for a fresh interpreter.
 Body = Callable[[], int]
 
@@ -81,15 +88,17 @@ def start(
         OutOfMemory: no process slot is left.
         OSError: no descriptor, process or memory is left; it says which limit there is.
     """
+    global _refusal
     if program.pending is not None:
         program.pending()
     if _booting:
-        raise RuntimeError(
+        _refusal = RuntimeError(
             "a child process was started while the main module was being imported in a child. "
             "Put the code that starts processes under\n\n"
             "    if __name__ == '__main__':\n        freeze_support()\n        ...\n\n"
             "so that a child can import the module without running it."
         )
+        raise _refusal
     memory.ensure()
     with _limits_told(), Deaf(and_ends=deaf and method == "fork") as hush:
         if method == "fork":

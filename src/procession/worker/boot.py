@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["be_like", "has_main", "import_main", "main", "prepare", "run"]
 
+_TOLD_ONCE_NS = 10_000_000_000  # in which several children that fail for one and the same reason say so once
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 
 
@@ -53,7 +54,10 @@ def run(fds: list[int], flags: int | None = None, facts: dict[str, Any] | None =
         except SystemExit:
             raise
         except BaseException as error:
-            if not its_flags & fork_server.QUIET:
+            is_quiet = its_flags & fork_server.QUIET or (
+                launch.is_refusal(error) and not _core.process_tells(_TOLD_ONCE_NS)
+            )
+            if not is_quiet:
                 error.__suppress_context__ = True
                 frames = _theirs(error.__traceback__)
                 sys.excepthook(type(error), error.with_traceback(frames), frames)
