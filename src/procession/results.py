@@ -158,7 +158,6 @@ class IMapIterator:
         self._stream = stream
         self._ready = stream.ready
         self._feed: Any = None
-        self._unfed = 0
 
     def __iter__(self) -> Iterator[Any]:
         return self
