@@ -301,3 +301,21 @@ def test_a_fork_with_threads_warns_as_often_as_the_filters_say(script, rule, tim
     )
     done = script.run("-W", rule, "program.py")
     assert done.stderr.count("DeprecationWarning") == (times if sys.version_info >= (3, 12) else 0)
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("-W", "default::DeprecationWarning"), ("-W", "ignore::DeprecationWarning:__main__")]
+)
+def test_a_fork_beside_a_thread_warns_no_more_than_python_would(script, flags):
+    script.write(
+        "import threading, procession\n"
+        "if __name__ == '__main__':\n"
+        "    end = threading.Event()\n"
+        "    threading.Thread(target=end.wait).start()\n"
+        "    with procession.get_context('fork').Pool(2) as pool: print(pool.map(abs, [-1]))\n"
+        "    end.set()\n"
+    )
+    done = script.run(*flags, "program.py")
+    assert done.stdout == "[1]\n" and done.returncode == 0
+    warns = sys.version_info >= (3, 12) and "default::DeprecationWarning" in flags
+    assert done.stderr.count("DeprecationWarning") == done.stderr.count("multi-threaded") == warns, done.stderr

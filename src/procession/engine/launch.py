@@ -195,8 +195,8 @@ def _warn_again(warning: Any) -> None:
     for action, message, category, modules, line in warnings.filters:
         if (
             issubclass(warning.category, category)
-            and (message is None or message.match(text))
-            and (modules is None or modules.match(module))
+            and _is_meant(message, text)
+            and _is_meant(modules, module)
             and line in (0, warning.lineno)
         ):
             if action in ("default", "module", "once"):
@@ -205,6 +205,13 @@ def _warn_again(warning: Any) -> None:
                 _warned.add(text)
             break
     warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)
+
+
+def _is_meant(pattern: Any, text: str) -> bool:
+    """Whether a filter's pattern fits; those that Python itself begins with are plain strings."""
+    if pattern is None or isinstance(pattern, str):
+        return pattern in (None, text)
+    return bool(pattern.match(text))
 
 
 def _fork() -> tuple[int, list[Any]]:
