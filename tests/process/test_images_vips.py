@@ -197,8 +197,15 @@ def test_exif_behind_the_pixels_sets_the_picture_upright(worker: Any, tmp_path: 
 
 def test_a_picture_that_pillow_could_not_hold_is_not_read(tmp_path: Path) -> None:
     photo().save(tmp_path / "a.png")
-    with procession.Pool(1, image_tasks.prepare, (True, 1_000_000)) as pool:
-        assert not pool.apply(image_tasks.has_reader, (tmp_path / "a.png",))
+    header = struct.pack(">IIBBBBB", 9000, 9000, 1, 0, 0, 0, 0)
+    data = zlib.compress(bytes(9000 * (1 + 9000 // 8)), 1)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    (tmp_path / "large.png").write_bytes(vips.PNG_SIGNATURE + parts)
+    has = []
+    for memory_bytes in (400_000_000, 300_000_000, 200_000_000):
+        with procession.Pool(1, image_tasks.prepare, (True, memory_bytes)) as pool:
+            has.append(pool.map(image_tasks.has_reader, [tmp_path / "a.png", tmp_path / "large.png"]))
+    assert has == [[True, True], [True, False], [False, False]]  # of the last, libvips itself would take too much
 
 
 def test_a_process_that_has_inherited_it_leaves_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,20 @@ of a band it takes little, and stays in the processor's cache.
 """
 
 from collections.abc import Callable
+from io import BytesIO
 from math import ceil
 
 from PIL import Image
 
 from procession.apps.images.colours import from_16_bits, is_16_bits, with_real_colours
 from procession.apps.images.recipe import Size
+from procession.apps.images.scans import without_fine_scans
 from procession.apps.images.vips import Reader
 
 GAP = 2.0
 """Decoders and boxes may shrink to this many times the final size; the rest is Lanczos."""
+MOST_REDUCED = 1 / 8
+"""What a JPEG's decoder reduces to at most: a pixel for a block."""
 LANCZOS_REACH = 3.0
 """How many pixels of the result, to each side, a pixel depends on."""
 BAND_PIXELS = 1 << 18
@@ -45,7 +49,7 @@ def shrink(image: Image.Image, size: Size, *, fills: bool, reader: Reader | None
         image = reader.scaled(factor)
         part = scaled(part, image.width / whole[0], image.height / whole[1])
         return resized(image, part, goal)
-    part = draft(image, part, goal)
+    image, part = draft(image, part, goal)
     factors = factors_of(part, goal)
     if max(factors) > 1:
         if reader is not None:
@@ -75,11 +79,11 @@ def filled(whole: Size, size: Size) -> tuple[Part, Size]:
     return (left, top, left + width, top + height), (max(1, round(width * scale)), max(1, round(height * scale)))
 
 
-def draft(image: Image.Image, part: Part, goal: Size) -> Part:
+def draft(image: Image.Image, part: Part, goal: Size) -> tuple[Image.Image, Part]:
     """Let the decoder skip most of the work, if it is one that can (JPEG).
 
     Returns:
-        where `part` is in the image from now on.
+        the image to go on with, and where `part` is in it.
     """
     before = image.size
     asked = (
@@ -88,9 +92,28 @@ def draft(image: Image.Image, part: Part, goal: Size) -> Part:
     )
     drafted = image.draft(None, asked)
     if not drafted:
-        return part
+        return image, part
     # What the picture takes of the smaller one: its last pixels may be there in part only.
-    return scaled(part, drafted[1][2] / before[0], drafted[1][3] / before[1])
+    across, down = drafted[1][2] / before[0], drafted[1][3] / before[1]
+    if across <= MOST_REDUCED and image.info.get("progressive"):
+        lighter = without_finer(image)
+        if lighter is not None:
+            lighter.draft(None, asked)
+            image = lighter
+    return image, scaled(part, across, down)
+
+
+def without_finer(image: Image.Image) -> Image.Image | None:
+    """A progressive JPEG anew, of those of its scans that count at the size that it was drafted to; None for what is none."""
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    if not isinstance(image, JpegImageFile) or image.format != "JPEG" or image.fp is None:
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    data = without_fine_scans(image.fp.read())
+    image.fp.seek(place)
+    return None if data is None else Image.open(BytesIO(data), formats=("JPEG",))
 
 
 def scaled(part: Part, across: float, down: float) -> Part:

@@ -23,6 +23,8 @@ OLDEST = (8, 13)
 """Earlier ones take damaged files, whatever they are asked."""
 LEAST_PIXELS = 250_000
 """Smaller pictures are decoded before libvips has thought about it."""
+LEAST_MEMORY_BYTES = 250 * 10**6
+"""Where less is allowed, what the library itself takes would be missing."""
 BYTES_PER_PIXEL = 4
 """Of what Pillow would hold: a picture that is too large for it must not depend on which libraries there are."""
 
@@ -56,7 +58,9 @@ def allow(memory_bytes: int | None) -> None:
     global _allowed_bytes
     # Whoever has it already may be a fork of a process that has used it.
     is_inherited = "pyvips" in sys.modules
-    _allowed_bytes = 0 if is_inherited or not is_installed() else (memory_bytes or sys.maxsize)
+    allowed_bytes = sys.maxsize if memory_bytes is None else memory_bytes
+    may_use = not is_inherited and allowed_bytes >= LEAST_MEMORY_BYTES and is_installed()
+    _allowed_bytes = allowed_bytes if may_use else 0
 
 
 @cache
