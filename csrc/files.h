@@ -45,11 +45,17 @@ struct psn_files_progress {
     psn_a64 *bytes;
 };
 
+/* The devices of the last two folders between which files cannot share blocks; all 0 at first. */
+struct psn_files_apart {
+    uint64_t source, target;
+};
+
 /* Copy the entries from the open folder `source` to `target`, in which nobody but this run has put anything.  `ends` gets an
-   enum psn_file_end for each.  `room` is read into: a file that does not fit, with a byte to spare, is left.  After a file for
-   which the target had no space the rest is left, too.  Returns how many entries there were. */
-size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size, uint8_t *ends,
-                      struct psn_files_progress progress);
+   enum psn_file_end for each.  A copy shares the blocks of its file if the file system can.  `room` is read into: a file that does
+   not fit, with a byte to spare, is left.  After a file for which the target had no space the rest is left, too.  Returns how many
+   entries there were. */
+size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size,
+                      struct psn_files_apart *apart, uint8_t *ends, struct psn_files_progress progress);
 
 /* Which of the entries `target` has already: files with the size, the time, the mode and, where this user may set it, the
    owner of the source; links with its time and text.  Others are left. */

@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -63,6 +65,7 @@ struct copier {
     gid_t group;
     bool is_proved; /* the target gives a new file the owner and the mode that it is made with */
     bool is_full;
+    bool may_share; /* blocks, until it is known better */
 };
 
 static bool write_all(int fd, const uint8_t *data, size_t size) {
@@ -85,7 +88,25 @@ static bool proves(struct copier *copier, const char *name, const struct stat *w
     return copier->is_proved;
 }
 
-static bool write_file(struct copier *copier, const char *name, const struct stat *found, const struct psn_entry *entry) {
+/* One byte more than it had: a file that has grown gives it.  Whether it changed while it was read, its time tells. */
+static bool read_whole(struct copier *copier, int fd, const struct psn_entry *entry, struct stat *found) {
+    return pread(fd, copier->room, (size_t)entry->size + 1, 0) == entry->size && fstat(fd, found) == 0 &&
+           is_as_listed(entry, found);
+}
+
+/* The content of a file that was not read yet. */
+static bool share(struct copier *copier, int source, int fd, const struct psn_entry *entry) {
+    struct stat after;
+    if (ioctl(fd, FICLONE, source) == 0)
+        return fstat(source, &after) == 0 && is_as_listed(entry, &after);
+    if (errno != EINVAL) /* that may be for this file alone */
+        copier->may_share = false;
+    errno = 0;
+    return read_whole(copier, source, entry, &after) && write_all(fd, copier->room, (size_t)entry->size);
+}
+
+static bool write_file(struct copier *copier, int source, const char *name, const struct stat *found,
+                       const struct psn_entry *entry, bool is_read) {
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(copier->target, name, flags, found->st_mode & 07777);
     if (fd < 0) {
@@ -94,7 +115,9 @@ static bool write_file(struct copier *copier, const char *name, const struct sta
     }
     /* The time comes last: a file that has its source's is whole. */
     struct timespec times[2] = {time_of(entry->atime_ns), found->st_mtim};
-    bool is_whole = proves(copier, name, found) && write_all(fd, copier->room, (size_t)entry->size) && futimens(fd, times) == 0;
+    bool is_whole = proves(copier, name, found) &&
+                    (is_read ? write_all(fd, copier->room, (size_t)entry->size) : share(copier, source, fd, entry)) &&
+                    futimens(fd, times) == 0;
     if (!is_whole)
         copier->is_full = is_full(errno);
     is_whole = close(fd) == 0 && is_whole;
@@ -111,13 +134,13 @@ static bool copy_file(struct copier *copier, const char *name, const struct psn_
     if (fd < 0)
         return false;
     struct stat found;
-    /* One byte more than it had: a file that has grown gives it.  Whether it changes while it is read, its time tells. */
-    bool is_plain = pread(fd, copier->room, (size_t)entry->size + 1, 0) == entry->size && fstat(fd, &found) == 0 &&
-                    is_as_listed(entry, &found) && found.st_uid == copier->user && found.st_gid == copier->group &&
-                    !(found.st_mode & SPECIAL_BITS) && flistxattr(fd, NULL, 0) <= 0;
+    bool is_read = !copier->may_share || entry->size == 0;
+    bool is_plain = is_read ? read_whole(copier, fd, entry, &found) : fstat(fd, &found) == 0 && is_as_listed(entry, &found);
+    is_plain = is_plain && found.st_uid == copier->user && found.st_gid == copier->group && !(found.st_mode & SPECIAL_BITS) &&
+               flistxattr(fd, NULL, 0) <= 0;
     if (is_plain && entry->kind == PSN_ENTRY_SPARSE)
         is_plain = lseek(fd, 0, SEEK_HOLE) == entry->size;
-    bool is_done = is_plain && write_file(copier, name, &found, entry);
+    bool is_done = is_plain && write_file(copier, fd, name, &found, entry, is_read);
     close(fd);
     return is_done;
 }
@@ -142,10 +165,14 @@ static bool copy_link(struct copier *copier, const char *name, const struct psn_
     return false;
 }
 
-size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size, uint8_t *ends,
-                      struct psn_files_progress progress) {
+size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size,
+                      struct psn_files_apart *apart, uint8_t *ends, struct psn_files_progress progress) {
     struct walk walk = {.next = entries, .end = (const uint8_t *)entries + size};
-    struct copier copier = {source, target, room, room_size, geteuid(), getegid(), false, false};
+    struct copier copier = {source, target, room, room_size, geteuid(), getegid(), false, false, false};
+    struct stat from, to;
+    if (fstat(source, &from) == 0 && fstat(target, &to) == 0)
+        copier.may_share = from.st_dev != apart->source || to.st_dev != apart->target;
+    bool may_share = copier.may_share;
     size_t count = 0;
     while (step(&walk)) {
         bool is_done = false;
@@ -156,6 +183,8 @@ size_t psn_files_copy(int source, int target, const void *entries, size_t size, 
         if (is_done)
             advance(progress, &walk.entry);
     }
+    if (may_share && !copier.may_share)
+        *apart = (struct psn_files_apart){from.st_dev, to.st_dev};
     return count;
 }
 

@@ -17,6 +17,7 @@ struct trees {
     uint8_t entries[4096];
     size_t size;
     uint8_t room[ROOM], ends[MOST];
+    struct psn_files_apart apart;
     psn_a64 files, bytes;
 };
 
@@ -76,7 +77,7 @@ static void add(struct trees *t, const char *name, const char *content) {
 
 static size_t copy(struct trees *t) {
     struct psn_files_progress progress = {&t->files, &t->bytes};
-    return psn_files_copy(t->source, t->target, t->entries, t->size, t->room, ROOM, t->ends, progress);
+    return psn_files_copy(t->source, t->target, t->entries, t->size, t->room, ROOM, &t->apart, t->ends, progress);
 }
 
 static size_t compare(struct trees *t) {

@@ -69,6 +69,9 @@ cdef extern from "files.h" nogil:
     struct psn_files_progress:
         psn_a64 *files
         psn_a64 *bytes
+    struct psn_files_apart:
+        uint64_t source
+        uint64_t target
     enum:
         PSN_ENTRY_FILE
         PSN_ENTRY_SPARSE
@@ -78,7 +81,7 @@ cdef extern from "files.h" nogil:
         PSN_FILE_LEFT
     size_t psn_entry_room(size_t name_size)
     size_t psn_files_copy(int source, int target, const void *entries, size_t size, void *room, size_t room_size,
-                          uint8_t *ends, psn_files_progress progress)
+                          psn_files_apart *apart, uint8_t *ends, psn_files_progress progress)
     size_t psn_files_compare(int source, int target, const void *entries, size_t size, uint8_t *ends,
                              psn_files_progress progress)
 
@@ -143,6 +146,7 @@ cdef class SmallFiles:
     cdef Py_buffer progress
     cdef void *room
     cdef size_t room_size
+    cdef psn_files_apart apart
     cdef bint is_watched
 
     def __cinit__(self, size_t most_bytes, progress):
@@ -170,7 +174,7 @@ cdef class SmallFiles:
         progress.bytes = progress.files + 1
         with nogil:
             if is_copy:
-                count = psn_files_copy(source, target, place, size, self.room, self.room_size, out, progress)
+                count = psn_files_copy(source, target, place, size, self.room, self.room_size, &self.apart, out, progress)
             else:
                 count = psn_files_compare(source, target, place, size, out, progress)
         return ends[:count]

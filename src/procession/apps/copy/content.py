@@ -40,8 +40,10 @@ class Ways:
 
             ioctl(target, FICLONE, source)
             return True
-        except (OSError, ImportError):
-            self._no_clone.add(devices)
+        except (OSError, ImportError) as error:
+            # EINVAL may be for this file alone.
+            if not isinstance(error, OSError) or error.errno != errno.EINVAL:
+                self._no_clone.add(devices)
             return False
 
     def copy(
