@@ -1,10 +1,11 @@
 """The plan of a copy, its globs and its names, without processes or files."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from procession.apps.copy import large, plan, staging
+from procession.apps.copy import clocks, large, plan, staging
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.ledger import Ledger
 from procession.apps.copy.plan import Batches, Folder, SharedFiles
@@ -168,3 +169,28 @@ def test_the_summary_is_one_line() -> None:
     line = summary_line(ledger.close(5), is_interrupted=True)
     assert line.startswith("interrupted: copied 3 files (3.0 kB) in ") and line.endswith(", 1 skipped, 2 not done")
     assert summary_line(ledger.close(3, is_dry=True)).startswith("would copy 0 of 3 files")
+
+
+@pytest.mark.parametrize(
+    ("tick_ns", "kept", "is_same"),
+    [
+        (1, 1_234_567_891_234_567_891, True),
+        (1, 1_234_567_891_234_567_800, False),
+        (100, 1_234_567_891_234_567_800, True),
+        (100, 1_234_567_891_234_567_700, False),
+        (10**9, 1_234_567_891_000_000_000, True),
+        (2 * 10**9, 1_234_567_890_000_000_000, True),
+        (2 * 10**9, 1_234_567_892_000_000_000, False),
+    ],
+)
+def test_a_copy_has_the_time_that_its_file_system_can_keep(
+    tick_ns: int, kept: int, is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "tick_of", lambda device: tick_ns)
+    os.utime(tmp_path, ns=(0, kept))
+    assert clocks.has_time(tmp_path.stat(), 1_234_567_891_234_567_891) is is_same
+
+
+def test_the_tick_of_a_file_system_is_found_by_its_device() -> None:
+    assert clocks.tick_of(os.stat("/proc").st_dev) == 1
+    assert clocks.tick_of(os.makedev(4095, 4095)) == 1

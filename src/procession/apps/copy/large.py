@@ -5,6 +5,7 @@ import os
 import stat
 
 from procession.apps.copy import metadata
+from procession.apps.copy.clocks import has_time
 from procession.apps.copy.folders import Tree
 from procession.apps.copy.plan import Batches, Folder, Shared
 from procession.apps.copy.reasons import CHANGED, Refused
@@ -72,7 +73,7 @@ def is_unchanged(source: Tree, target: Target, folder: Folder, file: File, wishe
         raise Refused("a folder is in its place in the target")
     if not wishes.update or not stat.S_ISREG(there.st_mode):
         return False
-    if (there.st_size, there.st_mtime_ns) != (file.size, file.mtime_ns):
+    if there.st_size != file.size or not has_time(there, file.mtime_ns):
         return False
     original = os.stat(file.name, dir_fd=source.open(folder.source), follow_symlinks=False)
     return not (there.st_nlink > 1 == original.st_nlink or metadata.differs(original, there))

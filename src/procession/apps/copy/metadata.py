@@ -8,6 +8,7 @@ import os
 import stat
 
 NO_ATTRIBUTES = "the target cannot keep extended attributes"
+NO_MODES = "the target cannot keep some modes"
 SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID
 
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -90,10 +91,16 @@ def set_owner(fd: int, source: os.stat_result) -> bool:
     return False
 
 
-def set_mode(fd: int, source: os.stat_result, *, has_owner: bool) -> None:
+def set_mode(fd: int, source: os.stat_result, notes: set[str], *, has_owner: bool) -> None:
     # The bits that lend an owner's rights would lend another's.
     mode = stat.S_IMODE(source.st_mode)
-    os.chmod(fd, mode if has_owner else mode & ~SPECIAL_BITS)
+    try:
+        os.chmod(fd, mode if has_owner else mode & ~SPECIAL_BITS)
+    except OSError as error:
+        # FAT has no modes, and refuses those that it cannot take for its own.
+        if error.errno not in (errno.EPERM, *_UNSUPPORTED):
+            raise
+        notes.add(NO_MODES)
 
 
 def set_all(
@@ -104,7 +111,7 @@ def set_all(
     copy = os.fstat(fd)
     has_owner = (copy.st_uid, copy.st_gid) == (source.st_uid, source.st_gid) or set_owner(fd, source)
     set_attributes(fd, attributes, notes)
-    set_mode(fd, source, has_owner=has_owner)
+    set_mode(fd, source, notes, has_owner=has_owner)
     os.utime(fd, ns=times or (source.st_atime_ns, source.st_mtime_ns))
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 
 from procession.apps.copy import staging
+from procession.apps.copy.clocks import has_time
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.folders import Tree, join, remove_tree
 from procession.apps.copy.plan import Folder
@@ -47,11 +48,8 @@ def _clear(
         if stat.S_ISDIR(found.st_mode):
             return stat.S_ISDIR(there.st_mode) and _can_open(source, join(source_path, entry.name))
         # The time is set last, and by then all else is done.
-        return (stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns) == (
-            stat.S_IFMT(there.st_mode),
-            there.st_size,
-            there.st_mtime_ns,
-        )
+        is_alike = (stat.S_IFMT(found.st_mode), found.st_size) == (stat.S_IFMT(there.st_mode), there.st_size)
+        return is_alike and has_time(there, found.st_mtime_ns)
 
     wrong: list[str] = []
     inner: list[str] = []

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 
 from procession.apps.copy import metadata, staging
+from procession.apps.copy.clocks import has_time
 from procession.apps.copy.folders import READ, SEARCH, Tree
 from procession.apps.copy.plan import Folder
 from procession.apps.copy.reasons import Refused, reason_of
@@ -240,7 +241,7 @@ class Target:
             found = os.stat(name, dir_fd=self.tree.open(folder.target), follow_symlinks=False)
         except OSError:
             return False
-        return (found.st_size, found.st_mtime_ns) == (size, mtime_ns)
+        return found.st_size == size and has_time(found, mtime_ns)
 
     def remove_half(self, folder: Folder, name: str) -> None:
         """Remove what an ended worker may have left."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from procession.apps.copy import _files, content, metadata
 from procession.apps.copy.board import Board, Slot
+from procession.apps.copy.clocks import has_time
 from procession.apps.copy.folders import Tree, join
 from procession.apps.copy.reasons import CHANGED, Refused, is_full, reason_of
 from procession.apps.copy.records import (
@@ -163,7 +164,7 @@ class Worker:
         """What the source is if the target's file is the same, by what was wished for; None if it has to be copied."""
         if not self.wishes.update or not stat.S_ISREG(there.st_mode) or there.st_size != file.size:
             return None
-        if not self.wishes.checksum and there.st_mtime_ns != file.mtime_ns:
+        if not self.wishes.checksum and not has_time(there, file.mtime_ns):
             return None
         original = os.stat(file.name, dir_fd=source, follow_symlinks=False)
         if not stat.S_ISREG(original.st_mode) or there.st_nlink > 1 == original.st_nlink:
@@ -176,7 +177,7 @@ class Worker:
     def _keep(self, file: File, original: os.stat_result, there: os.stat_result, source: int, target: int) -> None:
         """Set what differs of a file whose content does not."""
         self.slot.advance(file.size)
-        if there.st_mtime_ns == file.mtime_ns and not metadata.differs(original, there):
+        if has_time(there, file.mtime_ns) and not metadata.differs(original, there):
             return
         fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=target)
         try:
@@ -350,7 +351,7 @@ class Worker:
         return (
             self.wishes.update
             and stat.S_ISLNK(there.st_mode)
-            and there.st_mtime_ns == link.mtime_ns
+            and has_time(there, link.mtime_ns)
             and os.readlink(link.name, dir_fd=target) == text
         )
 
