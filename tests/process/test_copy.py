@@ -563,3 +563,9 @@ def test_a_source_inside_the_target_is_copied_beside_itself(source: Path, copy: 
     (inner / "file").write_text("moved up")
     result = copy_tree(inner, source, workers=2, context=procession.get_context("fork"))
     assert (source / "file").read_text() == "moved up" and result.failed == 0
+
+
+def test_files_that_the_system_makes_up_have_their_content(target: Path) -> None:
+    result = copy_tree("/proc/sys/kernel", target, workers=2, verify=True, include=["ostype"], exclude=["*"])
+    assert reasons(result) == {}
+    assert (target / "ostype").read_text() == Path("/proc/sys/kernel/ostype").read_text() != ""

@@ -7,6 +7,7 @@ A small file is read and written whole; holes stay holes.
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 
 from procession.apps.copy.reasons import CHANGED, Refused
@@ -15,6 +16,9 @@ SMALL_BYTES = 512 * 1024
 """Up to this a file is read whole: one call each way is cheaper than any of the others."""
 STEP_BYTES = 16 * 1024 * 1024
 BUFFER_BYTES = 256 * 1024
+UNSIZED_BYTES = 4096
+"""Files of /sys say that they have so many."""
+MOST_UNSIZED_BYTES = 64 * 1024 * 1024
 FICLONE = 0x40049409
 
 _ELSEWHERE = frozenset(
@@ -131,6 +135,20 @@ def is_same(first: int, second: int, offset: int, length: int) -> bool:
             return False
         offset += len(data)
     return True
+
+
+def read_unsized(fd: int, found: os.stat_result) -> bytes | None:
+    """All that is in a file whose size says nothing, as the system makes them up in /proc and /sys; None for others."""
+    if found.st_blocks or found.st_size > UNSIZED_BYTES or not stat.S_ISREG(found.st_mode):
+        return None
+    os.lseek(fd, 0, os.SEEK_SET)
+    pieces: list[bytes] = []
+    while sum(map(len, pieces)) <= MOST_UNSIZED_BYTES:
+        pieces.append(os.read(fd, BUFFER_BYTES))
+        if not pieces[-1]:
+            data = b"".join(pieces)
+            return data if len(data) != found.st_size else None
+    raise Refused("it has no end")
 
 
 def checksum_of(data: bytes) -> str:

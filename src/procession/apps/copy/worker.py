@@ -255,7 +255,7 @@ class Worker:
     ) -> None:
         """Content is there, and it is known what it should be; now everything else, the time last."""
         if self.wishes.verify and not self.wishes.fsync:
-            content.check_written(fd, 0, found.st_size, self.checksum, is_synced=False)
+            content.check_written(fd, 0, os.fstat(fd).st_size, self.checksum, is_synced=False)
         times = (file.atime_ns, found.st_mtime_ns)
         if is_plain:
             os.utime(fd, ns=times)
@@ -266,10 +266,15 @@ class Worker:
         if self.wishes.fsync:
             os.fsync(fd)
             if self.wishes.verify:
-                content.check_written(fd, 0, found.st_size, self.checksum, is_synced=True)
+                content.check_written(fd, 0, os.fstat(fd).st_size, self.checksum, is_synced=True)
 
     def _copy_with_care(self, source: int, file: File, target: int, name: str, is_new: bool) -> None:
         """A file that is long, has holes, or is not what the listing saw."""
+        found = os.fstat(source)
+        data = content.read_unsized(source, found)
+        if data is not None:
+            self._write(source, data, found, file, target, name, is_new)
+            return
         for attempt in (1, 2):
             before = os.fstat(source)
             if not stat.S_ISREG(before.st_mode):
