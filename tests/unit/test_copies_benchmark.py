@@ -52,3 +52,15 @@ def test_sides_copy_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for side, command in copies.sides(limit).items():
         if shutil.which(command[0]):
             assert copies.measure(command, source, tmp_path / side.replace(" ", "")) > 0
+
+
+def test_small_files_are_copied_in_memory_and_on_the_disk_large_ones_on_the_disk_alone(tmp_path: Path) -> None:
+    trees_ = ["small", "large"]
+    assert copies.columns(trees_, tmp_path, tmp_path) == [("small", tmp_path), ("large", tmp_path)]
+    memory = Path("/proc")  # another file system
+    assert copies.columns(trees_, tmp_path, memory) == [("small", memory), ("small", tmp_path), ("large", tmp_path)]
+
+
+def test_too_little_room_is_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="name another --folder"):
+        copies.check_space(tmp_path, ["real"], rounds=10**6, sides=7)
