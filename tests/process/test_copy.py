@@ -13,7 +13,7 @@ import xxhash
 
 import procession
 import trees
-from procession.apps.copy import content, copy_tree, large, listing, plan, staging
+from procession.apps.copy import content, copy_tree, filesystems, large, listing, plan, staging
 from procession.apps.driver import Interrupted, PlanError
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's files")
@@ -563,6 +563,20 @@ def test_a_source_inside_the_target_is_copied_beside_itself(source: Path, copy: 
     (inner / "file").write_text("moved up")
     result = copy_tree(inner, source, workers=2, context=procession.get_context("fork"))
     assert (source / "file").read_text() == "moved up" and result.failed == 0
+
+
+def test_of_names_that_are_one_in_the_target_the_first_is_copied_and_the_other_named(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystems, "kind_of", lambda device: "vfat")
+    target.mkdir()
+    for name in ("name", "NAME", "other"):
+        (source / name).write_text(name)
+    for _ in range(2):
+        result = copy()
+        (reason,) = reasons(result).values()
+        assert reason == listing.ONE_CASE and result.failed == 1
+        assert len(os.listdir(target)) == 2
 
 
 def test_files_that_the_system_makes_up_have_their_content(target: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from procession.apps.copy import clocks, large, plan, staging
+from procession.apps.copy import filesystems, large, plan, staging
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.ledger import Ledger
 from procession.apps.copy.plan import Batches, Folder, SharedFiles
@@ -186,11 +186,11 @@ def test_the_summary_is_one_line() -> None:
 def test_a_copy_has_the_time_that_its_file_system_can_keep(
     tick_ns: int, kept: int, is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clocks, "tick_of", lambda device: tick_ns)
+    monkeypatch.setattr(filesystems, "tick_of", lambda device: tick_ns)
     os.utime(tmp_path, ns=(0, kept))
-    assert clocks.has_time(tmp_path.stat(), 1_234_567_891_234_567_891) is is_same
+    assert filesystems.has_time(tmp_path.stat(), 1_234_567_891_234_567_891) is is_same
 
 
 def test_the_tick_of_a_file_system_is_found_by_its_device() -> None:
-    assert clocks.tick_of(os.stat("/proc").st_dev) == 1
-    assert clocks.tick_of(os.makedev(4095, 4095)) == 1
+    assert filesystems.tick_of(os.stat("/proc").st_dev) == 1
+    assert filesystems.tick_of(os.makedev(4095, 4095)) == 1

@@ -5,7 +5,7 @@ import os
 import stat
 
 from procession.apps.copy import metadata
-from procession.apps.copy.clocks import has_time
+from procession.apps.copy.filesystems import has_time
 from procession.apps.copy.folders import Tree
 from procession.apps.copy.plan import Batches, Folder, Shared
 from procession.apps.copy.reasons import CHANGED, Refused

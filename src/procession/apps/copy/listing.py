@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Protocol
 
-from procession.apps.copy import _files, metadata, staging
+from procession.apps.copy import _files, filesystems, metadata, staging
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.folders import READ, Tree, join
 from procession.apps.copy.large import LARGE_BYTES
@@ -18,6 +18,9 @@ from procession.apps.copy.takeover import keep_whole
 from procession.apps.copy.target import Target
 
 KINDS = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+ONE_CASE = "another name in its folder differs only in upper and lower case, which the target takes for one"
 
 
 class Ends(Protocol):
@@ -52,6 +55,8 @@ class Listing:
         self._ends = ends
         self._filters = filters
         self._device = roots.source.device if one_file_system else None
+        # Otherwise the second of two such names would take the place of the first.
+        self._is_caseless = filesystems.is_caseless(roots.target[0] if roots.is_there else roots.base.device)
         self._large_bytes = LARGE_BYTES if split_large else 1 << 62
 
     def steps(self, root: Folder) -> Iterator[None]:
@@ -105,9 +110,16 @@ class Listing:
             if staging.is_leftover(name):
                 self._ends.skip(join(folder.source, name), "it was left by a copy that was killed")
                 return False
+            if self._is_caseless:
+                folded = name.casefold()
+                if folded in names:
+                    self._ends.fail(join(folder.source, name), Refused(ONE_CASE))
+                    return False
+                names.add(folded)
             return True
 
-        doubtful = staging.PREFIX if self._filters.is_everything else ""
+        names: set[str] = set()
+        doubtful = staging.PREFIX if self._filters.is_everything and not self._is_caseless else ""
         # A descriptor of its own: the tree may close the other while a step is waited for.
         with closing(_files.Lister(source, judge, doubtful.encode(), self._large_bytes)) as lister:
             is_end = False

@@ -7,7 +7,7 @@ import os
 import stat
 
 from procession.apps.copy import staging
-from procession.apps.copy.clocks import has_time
+from procession.apps.copy.filesystems import has_time
 from procession.apps.copy.filters import Filters
 from procession.apps.copy.folders import Tree, join, remove_tree
 from procession.apps.copy.plan import Folder

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 
 from procession.apps.copy import metadata, staging
-from procession.apps.copy.clocks import has_time
+from procession.apps.copy.filesystems import has_time
 from procession.apps.copy.folders import READ, SEARCH, Tree
 from procession.apps.copy.plan import Folder
 from procession.apps.copy.reasons import Refused, reason_of

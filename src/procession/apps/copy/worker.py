@@ -12,7 +12,7 @@ from typing import Any
 
 from procession.apps.copy import _files, content, metadata
 from procession.apps.copy.board import Board, Slot
-from procession.apps.copy.clocks import has_time
+from procession.apps.copy.filesystems import has_time
 from procession.apps.copy.folders import Tree, join
 from procession.apps.copy.reasons import CHANGED, Refused, is_full, reason_of
 from procession.apps.copy.records import (

@@ -1,4 +1,4 @@
-"""Whether a copy has the time of its source, on file systems that do not keep nanoseconds."""
+"""What some file systems cannot keep: nanoseconds, and names that differ only in upper and lower case."""
 
 import os
 from functools import cache
@@ -17,6 +17,7 @@ TICKS_NS = {
     "vfat": 2_000_000_000,
 }
 """How far apart the times are that a file system can keep.  `fuseblk` is NTFS, most often, and may be exFAT."""
+CASELESS = frozenset({"exfat", "hfsplus", "msdos", "vfat"})
 
 
 def has_time(copy: os.stat_result, mtime_ns: int) -> bool:
@@ -24,16 +25,26 @@ def has_time(copy: os.stat_result, mtime_ns: int) -> bool:
     return copy.st_mtime_ns == mtime_ns or copy.st_mtime_ns == mtime_ns - mtime_ns % tick_of(copy.st_dev)
 
 
-@cache
 def tick_of(device: int) -> int:
     """1 for file systems that keep nanoseconds, or that are not known."""
+    return TICKS_NS.get(kind_of(device), 1)
+
+
+def is_caseless(device: int) -> bool:
+    """Whether upper and lower case are one in names there, as far as is known."""
+    return kind_of(device) in CASELESS
+
+
+@cache
+def kind_of(device: int) -> str:
+    """`ext4`; empty if it is not known."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
-        return 1
+        return ""
     for line in lines:
         fields, _, kind = line.partition(" - ")
         if fields.split()[2] == number:
-            return TICKS_NS.get(kind.split()[0], 1)
-    return 1
+            return kind.split()[0]
+    return ""
