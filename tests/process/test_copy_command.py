@@ -115,6 +115,13 @@ def test_standard_streams_may_be_closed(source: Path, target: Path, closed: str,
     assert (target / "extra").exists() is (option == "--json")
 
 
+def test_what_can_start_no_worker_says_so_in_a_line(source: Path, target: Path) -> None:
+    limit = ["prlimit", "--fsize=1000:1000", sys.executable, "-m", "procession.cli", "copy", source, target]
+    done = subprocess.run(limit, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("procession: ") and done.stderr.count("\n") == 1
+
+
 def test_delete_lists_and_removes_what_the_source_does_not_have(source: Path, target: Path) -> None:
     run(source, target)
     (target / "old" / "inner").mkdir(parents=True)

@@ -13,7 +13,7 @@ import os
 import sys
 
 from procession.cli import interrupts
-from procession.cli.codes import BROKEN_PIPE, INTERRUPTED
+from procession.cli.codes import BROKEN_PIPE, INTERRUPTED, SOME_FAILED
 from procession.cli.streams import open_streams, write_out
 
 TYPE_CHECKING = False
@@ -34,6 +34,9 @@ def main() -> NoReturn:
         code = INTERRUPTED
     except BrokenPipeError:
         code = BROKEN_PIPE
+    except OSError as error:  # not of a single file
+        print(f"procession: {error}", file=sys.stderr)
+        code = SOME_FAILED
     leave(code)
 
 

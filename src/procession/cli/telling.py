@@ -42,6 +42,7 @@ def run_program(
     from procession.apps.driver import Interrupted, PlanError
     from procession.apps.report import JsonLines, OutputError, print_failures, print_summary
     from procession.apps.view import both, show_progress
+    from procession.errors import ProcessionError
 
     gc.freeze()  # what workers inherit stays theirs as it is
     gc.enable()
@@ -53,6 +54,9 @@ def run_program(
         return complain(str(error))
     except OutputError as error:
         return tell_of_output(error.args[0])
+    except ProcessionError as error:  # no worker can be started, for one
+        print(f"procession: {error}", file=sys.stderr)
+        return SOME_FAILED
     except Interrupted as interrupted:
         result, is_interrupted = cast("ResultT", interrupted.result), True
     try:
