@@ -328,6 +328,39 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     os.system(f"umount '{folder}'")
 
 
+def test_what_is_mounted_in_the_target_is_not_deleted(source: Path, target: Path, copy: Any) -> None:
+    trees.make_small_tree(source, 5)
+    for name in ("mounted", "bound", "folder"):
+        (target / "extra" / name).mkdir(parents=True)
+    kept = target.parent / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    if os.geteuid() != 0 or os.system(f"mount --bind '{kept}' '{target}/extra/bound' 2>/dev/null"):
+        pytest.skip("mounting is not allowed here")
+    try:
+        result = copy(delete=True)
+        assert reasons(result) == {"extra": "could not be deleted: device or resource busy"}
+    finally:
+        os.system(f"umount '{target}/extra/bound'")
+    assert (kept / "file").exists()
+    assert copy(delete=True).deleted == 1
+    assert trees.differences(source, target) == []
+
+
+def test_what_lies_on_another_file_system_is_not_deleted_where_it_is_not_copied(
+    source: Path, target: Path, small_disk: Path
+) -> None:
+    copied = small_disk.parent
+    backup = copied.parent / "backup"
+    (backup / small_disk.name).mkdir(parents=True)
+    (backup / small_disk.name / "kept").touch()
+    (backup / "extra").touch()
+    options: dict[str, Any] = {"workers": 1, "context": procession.get_context("fork"), "delete": True}
+    result = copy_tree(copied, backup, one_file_system=True, **options)
+    assert result.deleted == 1
+    assert (backup / small_disk.name / "kept").exists()
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_full_disk_ends_the_run_with_a_clear_word(source: Path, small_disk: Path, is_there: bool, copy: Any) -> None:
     for number in range(400):
@@ -442,6 +475,26 @@ def test_attributes_that_the_source_has_no_more_are_taken_off(source: Path, targ
     (source / "file").chmod(0o640)  # a file's attributes alone are not looked at
     assert copy().unchanged == 1
     assert trees.differences(source, target) == []
+
+
+@ROOT_ONLY
+def test_read_only_folders_are_removed_by_their_owner(script: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder, "top")
+        (top / "a" / "b" / "c" / ".lifted-1").mkdir(parents=True)
+        (top / "a" / "b" / "file").touch()
+        for path in (*top.rglob("*"), top, Path(folder)):
+            os.chown(path, 1234, 1234)
+            path.chmod(0o777 if path == Path(folder) else 0o555)
+        program = script.write(
+            "import os, sys\n"
+            "from procession.apps.copy.folders import remove_tree\n"
+            "folder = os.open(sys.argv[1], os.O_RDONLY)\n"
+            "os.setgid(1234); os.setuid(1234)\n"
+            "remove_tree('top', folder)\n"
+        )
+        done = script.run(program, folder)
+        assert (done.stderr, os.listdir(folder)) == ("", [])
 
 
 @ROOT_ONLY

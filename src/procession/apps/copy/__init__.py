@@ -79,7 +79,7 @@ def copy_tree(
     if delete:
         from procession.apps.copy.delete import NOT_DELETED, find_extras, remove_extras
 
-        extras = find_extras(roots, filters)
+        extras = find_extras(roots, filters, one_file_system=one_file_system)
     if extras and confirm is not None and not confirm(extras):
         raise PlanError("nothing was done, because the deletion was not confirmed")
     if context is None:

@@ -24,19 +24,19 @@ def target_root(roots: Roots) -> Root:
     return Root(join(roots.base.path.rstrip("/"), roots.name) or "/", *roots.target)
 
 
-def find_extras(roots: Roots, filters: Filters) -> list[str]:
+def find_extras(roots: Roots, filters: Filters, *, one_file_system: bool = False) -> list[str]:
     """Paths below DST, in order; a folder that goes as a whole is one of them, without what is in it."""
     if not roots.is_there:
         return []
     source, target = Tree(roots.source, READ), Tree(target_root(roots), READ)
     try:
-        return sorted(_walk(source, target, filters))
+        return sorted(_walk(source, target, filters, roots.source.device if one_file_system else None))
     finally:
         source.close()
         target.close()
 
 
-def _walk(source: Tree, target: Tree, filters: Filters) -> list[str]:
+def _walk(source: Tree, target: Tree, filters: Filters, device: int | None) -> list[str]:
     extras: list[str] = []
     folders = [""]
     while folders:
@@ -44,6 +44,8 @@ def _walk(source: Tree, target: Tree, filters: Filters) -> list[str]:
         here: list[str] = []
         try:
             ours = source.open(path)
+            if device is not None and os.fstat(ours).st_dev != device:
+                continue  # it is not copied either
             for name, is_folder in _entries(target, path):
                 if staging.is_leftover(name) or not filters.keeps(path, name, is_folder):
                     continue

@@ -4,6 +4,7 @@ Paths are relative to the tree's root, with `/` between names and "" for the roo
 PATH_MAX, because only single names reach a system call.
 """
 
+import errno
 import os
 
 from procession.apps.copy.reasons import Refused
@@ -74,26 +75,32 @@ class Tree:
 
 
 def remove_tree(name: str, folder: int) -> None:
-    """Remove `name` in the open `folder` with all that is in it, following nothing, however deep it is."""
+    """Remove `name` in the open `folder` with all that is in it, following nothing, however deep it is.
+
+    Raises:
+        OSError: something cannot be removed, or a file system is mounted in it, whose content is left.
+    """
     try:
         os.unlink(name, dir_fd=folder)
         return
     except (IsADirectoryError, PermissionError):
         pass
     # The chain of open folders would be as long as the tree is deep, so deep folders are lifted to the top first.
-    lifted = 0
+    lifted = f".lifted-{os.urandom(8).hex()}"
+    count = 0
+    mount = _mount_of(folder)
     top = os.open(name, READ, dir_fd=folder)
     try:
         while True:
-            inner = _clear(top)
+            inner = _clear(top, mount)
             if not inner:
                 break
             for inner_name in inner:
                 fd = os.open(inner_name, READ, dir_fd=top)
                 try:
-                    for deep in _clear(fd):
-                        lifted += 1
-                        os.rename(deep, f".lifted-{lifted}", src_dir_fd=fd, dst_dir_fd=top)
+                    for deep in _clear(fd, mount):
+                        count += 1
+                        _lift(deep, fd, f"{lifted}-{count}", top)
                 finally:
                     os.close(fd)
                 os.rmdir(inner_name, dir_fd=top)
@@ -102,8 +109,10 @@ def remove_tree(name: str, folder: int) -> None:
     os.rmdir(name, dir_fd=folder)
 
 
-def _clear(fd: int) -> list[str]:
+def _clear(fd: int, mount: bytes) -> list[str]:
     """Remove all that is no folder; the names of the folders."""
+    if _mount_of(fd) != mount:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
     if os.fstat(fd).st_mode & 0o700 != 0o700:
         os.chmod(fd, 0o700)
     inner = []
@@ -114,3 +123,24 @@ def _clear(fd: int) -> list[str]:
             else:
                 os.unlink(entry.name, dir_fd=fd)
     return inner
+
+
+def _lift(name: str, folder: int, new_name: str, top: int) -> None:
+    try:
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
+    except PermissionError:  # a folder that gets another parent must be writable itself
+        fd = os.open(name, READ, dir_fd=folder)
+        try:
+            os.fchmod(fd, 0o700)
+        finally:
+            os.close(fd)
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
+
+
+def _mount_of(fd: int) -> bytes:
+    """What tells mounts apart, also two of one file system."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
+            return next(line for line in lines if line.startswith(b"mnt_id:"))
+    except (OSError, StopIteration):
+        return b"%d" % os.fstat(fd).st_dev
