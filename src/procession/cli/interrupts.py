@@ -1,32 +1,48 @@
-"""Requests to end: Ctrl-C, SIGTERM and SIGHUP are one and the same."""
+"""Requests to end: the first one ends the run and is never lost; those that come while it tidies up change nothing."""
 
+import os
 import signal
 import time
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 2.0
-"""How long the tidying that one request brings about is not disturbed by the next; it rarely takes a tenth of that."""
+"""A request this long after the first ends the tidying, too."""
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_heard_s = -PATIENCE_S
+_first_s: float | None = None
+_process = 0
 
 
 def hear() -> None:
-    """Have each request raise KeyboardInterrupt in the main thread, once."""
-    for number in SIGNALS:
-        # One that is ignored, as by nohup, stays so.
+    """From now on Ctrl-C and polite kills raise KeyboardInterrupt: tidy up, say what was done.
+
+    One that is ignored, as by nohup, stays so.
+    """
+    global _process
+    _process = os.getpid()
+    for number in NUMBERS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
 
 
-def ignore() -> None:
-    """Nothing is left to interrupt."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def _interrupt(number: int, frame: object) -> None:
-    global _heard_s
+    global _first_s
+    if os.getpid() != _process:
+        return  # a worker, which has its parent to end it
     now_s = time.monotonic()
-    if now_s - _heard_s >= PATIENCE_S:
-        _heard_s = now_s
+    if _first_s is None:
+        _first_s = now_s
+    elif now_s - _first_s < PATIENCE_S:
+        return
+    raise KeyboardInterrupt
+
+
+def raise_if_heard(progress: object = None) -> None:
+    """Raise again what was raised where nothing can be: Python only prints what a hook of fork or a destructor raises."""
+    if _first_s is not None:
         raise KeyboardInterrupt
+
+
+def ignore() -> None:
+    """All is said, and nothing is left to interrupt."""
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_IGN)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from procession.cli import interrupts
 from procession.cli.codes import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USE
 from procession.cli.streams import tell_of_output
 
@@ -49,7 +50,8 @@ def run_program(
     is_interrupted = False
     try:
         with show_progress(noun, is_quiet=is_quiet) as view:
-            result = make(both(view, JsonLines()) if is_json else view)
+            shown = both(view, JsonLines()) if is_json else view
+            result = make(both(shown, interrupts.raise_if_heard))
     except (PlanError, ValueError) as error:
         return complain(str(error))
     except OutputError as error:
