@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,9 @@ import xxhash
 import procession
 import trees
 from procession.apps.copy import content, copy_tree, filesystems, large, listing, plan, staging
+from procession.apps.copy.worker import Worker
 from procession.apps.driver import Interrupted, PlanError
+from procession.pool import Pool
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's files")
 
@@ -45,6 +48,10 @@ def reasons(result: Any) -> dict[str, str]:
 
 def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".procession*")]
+
+
+def interrupt(*arguments: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_odd_tree_arrives_whole_and_a_second_run_does_nothing(tmp_path: Path, target: Path, method: str) -> None:
@@ -437,14 +444,56 @@ def test_half_files_of_a_killed_run_get_no_name_when_the_next_ends_early(
         for path in (inner / "inner 0").iterdir():
             (left / path.relative_to(source)).write_bytes(path.read_bytes()[:-1])
 
-    def interrupt(progress: Any) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(Interrupted):
         copy(progress=interrupt)
     for path in target.rglob("file *"):
         assert path.read_bytes() == (source / path.relative_to(target)).read_bytes()
     assert leftovers(target.parent) == []
+
+
+def test_ctrl_c_while_a_large_file_is_begun_leaves_nothing_of_it(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LARGE_BYTES", 1 << 20)
+    (source / "large").write_bytes(b"x" * (1 << 20))
+    monkeypatch.setattr(os, "truncate", interrupt)
+    with pytest.raises(Interrupted):
+        copy()
+    assert list(target.iterdir()) == []
+
+
+def test_ctrl_c_while_a_large_file_is_completed_leaves_nothing_of_it(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LARGE_BYTES", 1 << 20)
+    (source / "large").write_bytes(b"x" * (1 << 20))
+    monkeypatch.setattr(large, "complete", interrupt)
+    with pytest.raises(Interrupted):
+        copy()
+    assert list(target.iterdir()) == []
+
+
+def test_ctrl_c_while_a_batch_is_handed_out_leaves_no_half_file(
+    source: Path, target: Path, copy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "file").write_text("content")
+    hand_out = Pool.apply_async
+
+    def write_half(worker: Worker, batch: Any) -> None:
+        os.close(os.open("file", os.O_CREAT, dir_fd=worker.target.open(batch.groups[0].target)))
+        signal.pause()
+
+    def interrupt_when_begun(*arguments: Any) -> None:
+        hand_out(*arguments)
+        while not [*target.parent.glob(".procession-*/file")]:
+            pass
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "run", write_half)
+    monkeypatch.setattr(Pool, "apply_async", interrupt_when_begun)
+    with pytest.raises(Interrupted):
+        copy()
+    assert list(target.iterdir()) == []
 
 
 @ROOT_ONLY

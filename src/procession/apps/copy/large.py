@@ -22,7 +22,6 @@ class Large:
 
     Args:
         temporary: its name until it is whole; the real one in a new folder.
-        fd: the target, open.
         stat: what the source was when it was begun.
     """
 
@@ -32,7 +31,6 @@ class Large:
         file: File,
         shared: Shared | None,
         temporary: str,
-        fd: int,
         stat: os.stat_result,
         parts: list[Part],
     ) -> None:
@@ -40,7 +38,8 @@ class Large:
         self.file = file
         self.shared = shared
         self.temporary = temporary
-        self.fd = fd
+        self.fd = -1
+        """The target, while it is open."""
         self.stat = stat
         self.parts = parts
         self.parts_left = len(parts)
@@ -79,8 +78,8 @@ def is_unchanged(source: Tree, target: Target, folder: Folder, file: File, wishe
     return not (there.st_nlink > 1 == original.st_nlink or metadata.differs(original, there))
 
 
-def begin(source: Tree, target: Target, folder: Folder, file: File, shared: Shared | None, batches: Batches) -> Large:
-    """Open the target and say which parts there are."""
+def begin(source: Tree, folder: Folder, file: File, shared: Shared | None, batches: Batches) -> Large:
+    """Say which parts there are; nothing is made yet."""
     fd = os.open(file.name, SOURCE_FLAGS, dir_fd=source.open(folder.source))
     try:
         found = os.fstat(fd)
@@ -90,18 +89,20 @@ def begin(source: Tree, target: Target, folder: Folder, file: File, shared: Shar
         raise Refused(CHANGED)
     numbers = [batches.number() for _ in split(file.size)]
     temporary = file.name if folder.is_new else batches.name(numbers[0])
-    fd = os.open(temporary, TARGET_FLAGS, 0o600, dir_fd=target.tree.open(folder.target))
-    if not folder.is_new:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    # Its size before its parts, which come in any order and may end in holes.
-    os.truncate(fd, file.size)
-    folder.pending += 1
     path = folder.target
     parts = [
         Part(number, folder.source, file, path, temporary, offset, length)
         for number, (offset, length) in zip(numbers, split(file.size), strict=True)
     ]
-    return Large(folder, file, shared, temporary, fd, found, parts)
+    return Large(folder, file, shared, temporary, found, parts)
+
+
+def open_target(large: Large, target: Target) -> None:
+    """Make the file, of its size: its parts come in any order and may end in holes."""
+    large.fd = os.open(large.temporary, TARGET_FLAGS, 0o600, dir_fd=target.tree.open(large.folder.target))
+    if not large.folder.is_new:
+        fcntl.flock(large.fd, fcntl.LOCK_EX)
+    os.truncate(large.fd, large.file.size)
 
 
 def complete(large: Large, source: Tree, target: Target, notes: set[str], *, fsync: bool) -> None:

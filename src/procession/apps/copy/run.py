@@ -145,6 +145,7 @@ class Run:
             self._pool = self._start_pool()
         number = work.number if isinstance(work, Part) else work.batch.number
         task = work if isinstance(work, Part) else work.batch
+        self._out[number] = None, work  # whatever a Ctrl-C leaves of it is looked for
         self._out[number] = self._pool.apply_async(run_task, (task,)), work
 
     def _start_pool(self) -> Any:
@@ -158,12 +159,14 @@ class Run:
     def _take_ready(self) -> None:
         done = [number for number, (result, _) in self._out.items() if result.done]
         for number in done:
-            result, work = self._out.pop(number)
+            result, work = self._out[number]
             try:
                 answer = result.get()
             except Exception as error:  # the worker died
                 self._take_lost(work, error)
+                del self._out[number]
                 continue
+            del self._out[number]
             if isinstance(work, Part):
                 self._take_part(work, answer)
             else:
@@ -229,10 +232,11 @@ class Run:
                 yield folder, (number, position), entry, is_whole
 
     def _take_part(self, part: Part, answer: Answer, trouble: str = "") -> None:
-        large = self._large.pop(part.number)
+        large = self._large[part.number]
         large.parts_left -= 1
         large.trouble = large.trouble or trouble or (answer.troubles[0].reason if answer.troubles else "")
         if large.parts_left:
+            del self._large[part.number]
             self._ledger.ended_bytes += part.length
             return
         self._ledger.ended_bytes -= large.file.size - part.length
@@ -249,6 +253,7 @@ class Run:
         if reason:
             status = "failed"
             large_files.abandon(large, self._target)
+        del self._large[part.number]
         self._ledger.finish(name, status, reason, large.file.size)
         if large.shared is not None:
             self._settle(large.shared, status)
@@ -272,10 +277,7 @@ class Run:
                 self._ledger.finish(name, "unchanged", size_bytes=file.size)
                 status = "unchanged"
             else:
-                large = large_files.begin(self._listing.tree, self._target, folder, file, shared, self._batches)
-                for part in reversed(large.parts):
-                    self._large[part.number] = large
-                    self._parts.append(part)
+                self._begin_large(folder, file, shared)
                 return
         except (OSError, Refused) as error:
             self._ledger.ended_bytes += file.size
@@ -283,6 +285,21 @@ class Run:
             self.fail(name, error)
         if shared is not None:
             self._settle(shared, status)
+
+    def _begin_large(self, folder: Folder, file: File, shared: Shared | None) -> None:
+        large = large_files.begin(self._listing.tree, folder, file, shared, self._batches)
+        # Known before it is made: wherever a Ctrl-C comes, it is removed.
+        self._large.update((part.number, large) for part in large.parts)
+        try:
+            large_files.open_target(large, self._target)
+        except OSError as error:
+            for part in large.parts:
+                del self._large[part.number]
+            if large.fd >= 0:
+                large_files.abandon(large, self._target)
+            raise error
+        folder.pending += 1
+        self._parts += reversed(large.parts)
 
     def link(self, shared: Shared, folder: Folder, file: File) -> None:
         """Another name of a file that was met before."""
