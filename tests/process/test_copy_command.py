@@ -221,6 +221,17 @@ def test_ctrl_c_ends_it_within_a_second_and_leaves_only_whole_files(
 AT_ONCE = "from procession import cli; from procession.apps import view; view.FIRST_AFTER_S = 0.0; cli.main()"
 
 
+def test_json_has_a_line_for_each_file_that_was_done_before_ctrl_c(tmp_path: Path, target: Path) -> None:
+    source = trees.make_small_tree(tmp_path / "source", 3000)
+    with start(source, target, "--json", "--verify", "--workers", 1) as process:
+        wait_until(lambda: [*tmp_path.glob(".procession-*/*/*/*")] or process.poll() is not None, "the first file")
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    told = [outcome["name"] for outcome in map(json.loads, out.splitlines()) if outcome["status"] == "done"]
+    assert sorted(told) == sorted(str(path.relative_to(target)) for path in target.rglob("file *"))
+
+
 class Screen:
     """A command on a terminal of its own."""
 

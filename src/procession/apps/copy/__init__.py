@@ -119,6 +119,10 @@ def copy_tree(
             remove_extras(roots, extras, ledger)
     except KeyboardInterrupt:
         ledger.stop = "interrupted"
+        try:
+            run.tell()  # what has an end since the last time
+        except KeyboardInterrupt:
+            pass
         raise Interrupted(ledger.close(run.total)) from None
     except NoTarget as error:
         raise PlanError(f"{os.fspath(target)}: {error}") from None
