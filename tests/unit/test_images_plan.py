@@ -198,6 +198,23 @@ def test_a_list_s_relative_paths_are_kept_if_they_lead_downwards(
     assert (task.name, task.output) == (given, str(target / place))
 
 
+def test_a_list_may_have_folders_and_what_is_in_them(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `find` without `-type f` makes it."""
+    touch(source, "a.jpg", "sub/b.jpg")
+    monkeypatch.chdir(source)
+    given = [".", "./a.jpg", "./sub", "./sub/b.jpg", "a.jpg"]
+    plan = plan_thumbnails(given, str(target), Recipe(), keeps_paths=True)
+    assert sorted(task.output for task in tasks_of(plan)) == [str(target / "a.jpg"), str(target / "sub/b.jpg")]
+
+
+def test_a_file_that_is_given_twice_is_there_once(source: Path, target: Path) -> None:
+    touch(source, "a.jpg")
+    plan = plan_thumbnails([str(source / "a.jpg"), str(source)], str(target), Recipe())
+    assert len(tasks_of(plan)) == 1
+
+
 def test_what_a_list_names_and_is_not_there_is_one_failure(source: Path, target: Path) -> None:
     plan = plan_thumbnails([str(source / "gone.jpg")], str(target), Recipe(), keeps_paths=True)
     assert reasons_of(plan) == {str(source / "gone.jpg"): "cannot be opened: No such file or directory"}

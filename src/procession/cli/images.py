@@ -115,7 +115,10 @@ def listed(sources: Iterable[str], *, is_null: bool) -> list[str]:
     names: list[str] = []
     for source in sources:
         if source == STANDARD_INPUT:
-            names += split_list(sys.stdin.buffer.read(), b"\0" if is_null else b"\n")
+            data = sys.stdin.buffer.read()
+            if b"\0" in data and not is_null:
+                raise ValueError("the list on standard input has NUL between names; give -0, too")
+            names += split_list(data, b"\0" if is_null else b"\n")
         else:
             names.append(source)
     return names

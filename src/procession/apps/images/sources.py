@@ -34,12 +34,23 @@ def list_sources(given: Iterable[str], *, skip: str, keeps_paths: bool = False) 
     """What was given, in order; folders in order of name, without the folder `skip`.
 
     A file of a folder keeps its place in it.  A file that was given goes to the top, unless `keeps_paths`: then one with a
-    relative path that leads downwards keeps that.
+    relative path that leads downwards keeps that, and so does a folder.  What was given twice, or with the folder that it is
+    in, is there once.
 
     Raises:
         PlanError: there is nothing of a name that was given.
     """
-    paths = list(given)
+    places: dict[str, str] = {}
+    for source in _list_all(list(given), skip, keeps_paths):
+        if source.relative in places:
+            if os.path.realpath(places[source.relative]) == os.path.realpath(source.path):
+                continue
+        else:
+            places[source.relative] = source.path
+        yield source
+
+
+def _list_all(paths: list[str], skip: str, keeps_paths: bool) -> Iterator[Source]:
     for path in paths:
         if not os.path.isdir(path):
             if not keeps_paths and not os.path.lexists(path):
@@ -47,9 +58,11 @@ def list_sources(given: Iterable[str], *, skip: str, keeps_paths: bool = False) 
             yield look_at(path, path, relative_place(path) if keeps_paths else os.path.basename(path))
             continue
         root = os.path.realpath(path)
+        place = relative_place(path) if keeps_paths and not os.path.isabs(path) else ""
         for found, reason in list_files(root, skip=skip):
             relative = os.path.relpath(found, root)
             name = relative if len(paths) == 1 else os.path.join(path, relative)
+            relative = os.path.normpath(os.path.join(place, relative))
             yield Source(found, name, relative, reason=reason) if reason else look_at(found, name, relative)
 
 
