@@ -33,6 +33,14 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=32, width=min(width, WIDEST))
 
 
+class _Help(argparse.Action):
+    """Not argparse's own, which says nothing if nobody reads what it prints."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(parser.format_help(), end="")
+        raise SystemExit
+
+
 class Parser(argparse.ArgumentParser):
     """Options, and names that stand before, between and after them.
 
@@ -55,7 +63,7 @@ class Parser(argparse.ArgumentParser):
             WrongUse: they are not understood.
             SystemExit: the help was asked for, and was printed.
         """
-        self.add_argument("-h", "--help", action="help", help="Show this and exit.")
+        self.add_argument("-h", "--help", action=_Help, nargs=0, help="Show this and exit.")
         end = arguments.index("--") if "--" in arguments else len(arguments)
         found = self.parse_intermixed_args(arguments[:end])
         found.names += arguments[end + 1 :]

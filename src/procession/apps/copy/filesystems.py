@@ -2,7 +2,6 @@
 
 import os
 from functools import cache
-from pathlib import Path
 
 TICKS_NS = {
     "cifs": 100,
@@ -40,7 +39,8 @@ def kind_of(device: int) -> str:
     """`ext4`; empty if it is not known."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+        with open("/proc/self/mountinfo", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
     except OSError:
         return ""
     for line in lines:
