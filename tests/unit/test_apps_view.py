@@ -93,3 +93,7 @@ def test_the_picture_does_not_become_smaller_and_says_that_it_lists() -> None:
     drawn(picture, progress_of(1, 40, running=("a", "b")))
     lines = drawn(picture, progress_of(2, 40, is_listed=False, running=("a",)))
     assert (len(lines), lines[0].split()[-1]) == (5, "listing")
+    # The bar moves; it says nothing of how much is done.
+    done = drawn(Picture("images"), progress_of(39, 40, is_listed=False))[0]
+    begun = drawn(Picture("images"), progress_of(1, 40, is_listed=False))[0]
+    assert done.count("━") == begun.count("━")

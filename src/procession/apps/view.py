@@ -164,7 +164,9 @@ class Picture:
         top.add_column(ratio=1)
         top.add_column(justify="right", no_wrap=True)
         share = f"{percent(progress):3} %" if progress.is_listed else "listing"
-        top.add_row(ProgressBar(total=1.0, completed=fraction(progress)), Text(share, style="progress.percentage"))
+        # What is listed is always little more than what is done, so a bar of it would be nearly full all the time.
+        bar = ProgressBar(total=1.0, completed=fraction(progress), pulse=not progress.is_listed)
+        top.add_row(bar, Text(share, style="progress.percentage"))
         counts = Text(amounts(progress, self._noun), no_wrap=True, overflow="ellipsis")
         if progress.unchanged:
             counts.append(" · ").append(counted(progress.unchanged, "unchanged"), style="dim")
