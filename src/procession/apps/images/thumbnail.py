@@ -49,6 +49,8 @@ class Refused(Exception):
 
 KEPT_BLOCKS = 3
 """Of Pillow's memory, 16 MiB each: a picture of twelve megapixels."""
+KEPT_BYTES = 16 * 2**20
+"""Of other memory: decoders want several of some megabytes for each picture."""
 
 _memory_bytes = 0
 """What an image may take in this worker; 0 for no limit."""
@@ -60,6 +62,8 @@ def prepare_worker(needed: frozenset[str], memory_bytes: int | None) -> None:
     formats.load(needed)
     # Pages that one picture has touched serve the next: new ones cost a tenth of the time.
     _imaging.set_blocks_max(KEPT_BLOCKS)
+    # The C library gives back what is larger than any that was freed before; freeing this once, it keeps what is smaller.
+    bytearray(KEPT_BYTES)
     vips.allow(memory_bytes)
     if memory_bytes is None:
         return
