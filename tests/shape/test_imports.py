@@ -167,7 +167,7 @@ def loaded_by_command(*arguments, folder):
         (
             "copy source target",
             "procession.apps.copy",
-            {"procession.apps.images", "dataclasses", "hashlib", "json", "pathlib", "random", "tempfile"},
+            {"procession.apps.images", "dataclasses", "hashlib", "json", "pathlib", "random", "tempfile", "ctypes"},
         ),
         ("images --help", "procession.cli.images", {"procession.cli.copy", "procession.apps"}),
         ("images source target", "procession.apps.images", {"procession.apps.copy"}),

@@ -90,7 +90,7 @@ def copy_tree(
         workers = 2 * context.cpu_count()
     ledger = Ledger(keeps=keep, tells=keep or tell, stop_at_failure=on_error == "stop")
     wishes = Wishes(update, checksum, verify, fsync)
-    board = Board(1 if dry_run else workers, context)
+    board = Board(1 if dry_run else workers)
     progress = progress or ignore_progress
     run: Any
     if dry_run:

@@ -6,32 +6,38 @@ shown may be wrong for a moment, the totals come from the answers.
 
 from typing import Any
 
+from procession.heap import BufferWrapper
+from procession.process import current_process
+
 NUMBERS = 4
 NAME_BYTES = 160
+SLOT_BYTES = 8 * NUMBERS + NAME_BYTES
 BATCH, FILES, BYTES, LENGTH = range(NUMBERS)
 
 
 class Board:
     """Shared by the parent, who makes it, and its workers, who get it when they start."""
 
-    def __init__(self, workers: int, context: Any) -> None:
+    def __init__(self, workers: int) -> None:
         # Those that replace the dead take the place of those that came first.
         self._slots = 2 * workers
-        self._numbers = context.RawArray("Q", NUMBERS * self._slots)
-        self._names = context.RawArray("B", NAME_BYTES * self._slots)
-        self._taken = context.Value("i", 0)
+        self._memory = BufferWrapper(self._slots * SLOT_BYTES)
+        memory = self._memory.create_memoryview()
+        memory[:] = bytes(len(memory))
 
     def take_slot(self) -> "Slot":
-        with self._taken.get_lock():
-            number = self._taken.value % self._slots
-            self._taken.value += 1
-        return Slot(self, number)
+        """The place of this process: workers are numbered as they start."""
+        number: int = [0, *current_process()._identity][-1]
+        return Slot(self, number % self._slots)
+
+    def _place(self, slot: int) -> memoryview:
+        return self._memory.create_memoryview()[SLOT_BYTES * slot : SLOT_BYTES * (slot + 1)]
 
     def numbers(self, slot: int) -> "memoryview[int]":
-        return memoryview(self._numbers).cast("B").cast("Q")[NUMBERS * slot : NUMBERS * (slot + 1)]
+        return self._place(slot)[: 8 * NUMBERS].cast("Q")
 
     def names(self, slot: int) -> "memoryview[int]":
-        return memoryview(self._names).cast("B")[NAME_BYTES * slot : NAME_BYTES * (slot + 1)]
+        return self._place(slot)[8 * NUMBERS :]
 
     def read(self, running: Any) -> tuple[int, int, tuple[str, ...]]:
         """Files, bytes and names of the batches in `running`, which have not answered yet."""
