@@ -87,6 +87,7 @@ def test_killing_waiters_at_random_moments_never_holds_up_those_who_notify():
     condition.release()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_who_waits_at_a_condition_learns_that_its_lock_died_and_holds_it(ctx, tmp_path):
     condition, outcome = ctx.Condition(), []
 
