@@ -194,3 +194,11 @@ def test_a_copy_has_the_time_that_its_file_system_can_keep(
 def test_the_tick_of_a_file_system_is_found_by_its_device() -> None:
     assert filesystems.tick_of(os.stat("/proc").st_dev) == 1
     assert filesystems.tick_of(os.makedev(4095, 4095)) == 1
+
+
+@pytest.mark.parametrize(("kind", "is_in_memory"), [("tmpfs", True), ("ext4", False), ("", False)])
+def test_only_what_is_known_to_be_in_memory_has_no_disk_to_wait_for(
+    kind: str, is_in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystems, "kind_of", lambda device: kind)
+    assert filesystems.is_in_memory(1) is is_in_memory

@@ -40,7 +40,7 @@ def copy_tree(
     """Make `target` a copy of the folder `source`: what is in the one is in the other then.
 
     Args:
-        workers: processes; by default two for each usable core, for they wait for the disk, too.
+        workers: processes; by default two for each usable core, for they wait for the disk, too; one if there is none.
         update: leave out what the target has already, by size and modification time.
         checksum: with `update`, compare contents instead of times.
         verify: read each file back and compare its checksum with its source's; outcomes have it.
@@ -61,6 +61,7 @@ def copy_tree(
         Interrupted: Ctrl-C; its `result` tells what was done.
     """
     from procession.apps.copy.board import Board
+    from procession.apps.copy.filesystems import is_in_memory
     from procession.apps.copy.filters import Filters
     from procession.apps.copy.ledger import Ledger
     from procession.apps.copy.roots import check_roots
@@ -87,7 +88,8 @@ def copy_tree(
 
         context = get_context()
     if workers is None:
-        workers = 2 * context.cpu_count()
+        waits = not (is_in_memory(roots.source.device) and is_in_memory(roots.base.device))
+        workers = context.cpu_count() * (2 if waits else 1)
     ledger = Ledger(keeps=keep, tells=keep or tell, stop_at_failure=on_error == "stop")
     wishes = Wishes(update, checksum, verify, fsync)
     board = Board(1 if dry_run else workers)

@@ -17,6 +17,7 @@ TICKS_NS = {
 }
 """How far apart the times are that a file system can keep.  `fuseblk` is NTFS, most often, and may be exFAT."""
 CASELESS = frozenset({"exfat", "hfsplus", "msdos", "vfat"})
+IN_MEMORY = frozenset({"ramfs", "tmpfs"})
 
 
 def has_time(copy: os.stat_result, mtime_ns: int) -> bool:
@@ -32,6 +33,11 @@ def tick_of(device: int) -> int:
 def is_caseless(device: int) -> bool:
     """Whether upper and lower case are one in names there, as far as is known."""
     return kind_of(device) in CASELESS
+
+
+def is_in_memory(device: int) -> bool:
+    """Whether there is no disk to wait for."""
+    return kind_of(device) in IN_MEMORY
 
 
 @cache
