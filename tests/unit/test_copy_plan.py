@@ -37,6 +37,25 @@ def test_batches_are_full_by_number_and_span_folders() -> None:
     assert (first.pending, second.pending) == (2, 3)
 
 
+def test_batches_grow_with_their_number_and_end_with_a_folder() -> None:
+    batches = Batches("00000000")
+    (folder,) = folders("a")
+    for number in range(20 * plan.MOST_BATCH_FILES):
+        batches.add(folder, file(str(number)))
+    sizes = [pending.files for pending in batches.ready]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (plan.BATCH_FILES, plan.MOST_BATCH_FILES)
+    batches.flush()
+    batches.ready.clear()
+    for number in range(plan.BATCH_FILES - 1):
+        batches.add(folder, file(str(number)))
+    batches.end_folder()
+    assert not batches.ready
+    batches.add(folder, file("another"))
+    batches.end_folder()
+    assert [pending.files for pending in batches.ready] == [plan.BATCH_FILES]
+
+
 def test_batches_are_full_by_size() -> None:
     batches = Batches("00000000")
     (folder,) = folders("a")

@@ -136,6 +136,7 @@ class Listing:
                         self._take(folder, name, mode, *rest)
                 if not is_end:
                     yield
+        self._batches.end_folder()
 
     def _take(
         self,

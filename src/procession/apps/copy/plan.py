@@ -13,6 +13,7 @@ from procession.apps.copy.records import Batch, File, Group, Link, pack
 from procession.apps.copy.staging import temporary_name
 
 BATCH_FILES = 64
+MOST_BATCH_FILES = 256
 BATCH_BYTES = 8 * 1024 * 1024
 
 
@@ -162,11 +163,16 @@ class _Gathered:
 
 
 class Batches:
-    """Gathers entries into batches of 64 files or 8 MB, over as many folders as that takes."""
+    """Gathers entries into batches, over as many folders as that takes.
+
+    A batch has 64 files or 8 MB; of many files, up to 256: each batch costs the parent and a worker a message and a change of
+    process, and those who are at work in one folder wait for each other at each name that is made.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
         self._next = 1
+        self._added = 0
         self.ready: deque[Pending] = deque()
         self._clear()
 
@@ -178,7 +184,11 @@ class Batches:
     @property
     def room(self) -> tuple[int, int]:
         """How many files, and how many bytes of them, the present batch still takes."""
-        return BATCH_FILES - self._count, BATCH_BYTES - self._bytes
+        return self._most_files - self._count, BATCH_BYTES - self._bytes
+
+    @property
+    def _most_files(self) -> int:
+        return min(max(BATCH_FILES, self._added // 8), MOST_BATCH_FILES)
 
     def number(self) -> int:
         self._next += 1
@@ -208,7 +218,13 @@ class Batches:
         gathered.count += count
         self._count += count
         self._bytes += size_bytes
-        if self._count >= BATCH_FILES or self._bytes >= BATCH_BYTES:
+        self._added += count
+        if self._count >= self._most_files or self._bytes >= BATCH_BYTES:
+            self.flush()
+
+    def end_folder(self) -> None:
+        """No more comes from the present folder: a batch that is not small ends with it."""
+        if self._count >= BATCH_FILES:
             self.flush()
 
     def flush(self) -> None:
