@@ -93,14 +93,16 @@ class Run:
         Raises:
             KeyboardInterrupt: Ctrl-C; what was begun and is not whole has been removed.
         """
+        # Before any folder is locked: a worker that is forked would hold the lock, too.
+        arguments = (self._roots.source, self._roots.base, self._wishes, self._board)
+        self._pool = self._context.Pool(self._workers, start_worker, arguments)
         try:
             try:
                 self._loop(self._listing.steps(self._root()))
             finally:
                 # Nobody writes any more when what is half is looked for.
-                if self._pool is not None:
-                    self._pool.terminate()
-                    self._pool.join()
+                self._pool.terminate()
+                self._pool.join()
                 self._tidy()
                 self._ledger.folders = self._target.folders
             self._target.remove_old()
@@ -141,20 +143,10 @@ class Run:
                 self.tell()
 
     def _send(self, work: Pending | Part) -> None:
-        if self._pool is None:
-            self._pool = self._start_pool()
         number = work.number if isinstance(work, Part) else work.batch.number
         task = work if isinstance(work, Part) else work.batch
         self._out[number] = None, work  # whatever a Ctrl-C leaves of it is looked for
         self._out[number] = self._pool.apply_async(run_task, (task,)), work
-
-    def _start_pool(self) -> Any:
-        """Workers, when there is something for them; fewer if all is listed and it is not enough for so many."""
-        workers = self._workers
-        if self._listing.totals.is_listed:
-            workers = min(workers, 1 + len(self._batches.ready) + len(self._parts))
-        arguments = (self._roots.source, self._roots.base, self._wishes, self._board)
-        return self._context.Pool(workers, start_worker, arguments)
 
     def _take_ready(self) -> None:
         done = [number for number, (result, _) in self._out.items() if result.done]
