@@ -47,9 +47,9 @@ static void copy_file(int from, int to, const char *name) {
 
 /* Folders are made by the first process before the others are forked; their files are shared out by turns. */
 static void walk(int from, int to, int makes_folders) {
-    DIR *folder = fdopendir(dup(from));
+    /* Opened anew, not duplicated: processes that share a folder's position would miss what the others have read. */
+    DIR *folder = fdopendir(openat(from, ".", O_RDONLY | O_DIRECTORY));
     if (!folder) fail("opendir");
-    rewinddir(folder);
     struct dirent *entry;
     while ((entry = readdir(folder))) {
         const char *name = entry->d_name;
