@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from procession.cli.parsing import Parser, WrongUse, ask
+from procession.cli.parsing import Parser, ask
 from procession.cli.telling import run_program
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def make_parser() -> Parser:
     add("-x", "--one-file-system", action="store_true", help="Stay out of folders on other file systems.")
     add("--on-error", choices=["continue", "stop"], default="continue", help="What to do when a file cannot be copied.")
     add("-n", "--dry-run", action="store_true", help="Say what would be done, and do nothing.")
-    add("--json", action="store_true", help="One line of JSON for each file, on standard output.")
-    add("-q", "--quiet", action="store_true", help="Say nothing but what failed.")
     return parser
 
 
@@ -58,10 +56,10 @@ def run(arguments: list[str]) -> int:
     parser = make_parser()
     options = parser.parse(arguments)
     if len(options.names) < 2:
-        raise WrongUse("needs SRC and DST", parser.prog)
+        parser.error("needs SRC and DST")
     source, target, *more = options.names
     if more:
-        raise WrongUse(f"takes SRC and DST and no more, got {more[0]!r}, too", parser.prog)
+        parser.error(f"takes SRC and DST and no more, got {more[0]!r}, too")
     from procession.apps.copy import copy_tree
     from procession.apps.copy.summary import print_copy, print_list
 

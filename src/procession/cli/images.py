@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from procession.cli.parsing import Parser, WrongUse
+from procession.cli.parsing import Parser
 from procession.cli.telling import complain, run_program
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ def make_parser() -> Parser:
     )
     add("--memory", metavar="SIZE", default="1GB", help="For one image; 0 for no limit (default %(default)s).")
     add("-n", "--dry-run", action="store_true", help="Only say what would be made.")
-    add("--json", action="store_true", help="One line of JSON for each file, on standard output.")
-    add("-q", "--quiet", action="store_true", help="Say nothing but what failed.")
     return parser
 
 
@@ -65,7 +63,7 @@ def run(arguments: list[str]) -> int:
     options = parser.parse(arguments)
     *sources, target = options.names or [""]
     if not sources:
-        raise WrongUse("needs IN and OUT", parser.prog)
+        parser.error("needs IN and OUT")
     try:
         from procession.apps.images import make_thumbnails
         from procession.apps.images.recipe import parse_bytes, parse_size

@@ -42,7 +42,7 @@ class _Help(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Options, and names that stand before, between and after them.
+    """Options, and names that stand before, between and after them; what all programs have comes last.
 
     Args:
         names: what is to be given besides options, for the help: "SRC DST".
@@ -63,6 +63,8 @@ class Parser(argparse.ArgumentParser):
             WrongUse: they are not understood.
             SystemExit: the help was asked for, and was printed.
         """
+        self.add_argument("--json", action="store_true", help="One line of JSON for each file, on standard output.")
+        self.add_argument("-q", "--quiet", action="store_true", help="Say nothing but what failed.")
         self.add_argument("-h", "--help", action=_Help, nargs=0, help="Show this and exit.")
         end = arguments.index("--") if "--" in arguments else len(arguments)
         found = self.parse_intermixed_args(arguments[:end])
@@ -70,6 +72,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
+        """For what a program finds wrong with its names, too."""
         raise WrongUse(message, self.prog)
 
 

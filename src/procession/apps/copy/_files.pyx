@@ -48,7 +48,6 @@ cdef extern from "<sys/stat.h>" nogil:
 cdef extern from "<dirent.h>" nogil:
     enum:
         DT_DIR
-        DT_UNKNOWN
     struct dirent:
         unsigned char d_type
         char *d_name

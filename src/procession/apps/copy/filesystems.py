@@ -1,4 +1,4 @@
-"""What some file systems cannot keep: nanoseconds, and names that differ only in upper and lower case."""
+"""What file systems are like: which times and names they cannot tell apart, and whether there is a disk to wait for."""
 
 import os
 from functools import cache
